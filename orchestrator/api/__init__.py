@@ -1,0 +1,3 @@
+"""Doors: HTTP and WebSocket for people."""
+
+from __future__ import annotations

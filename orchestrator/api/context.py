@@ -1,0 +1,60 @@
+"""What the handlers work with: handed to `create_api` by the composition root."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+
+from aiohttp import web
+
+from orchestrator.contracts.cache import KeyValue
+from orchestrator.contracts.clock import Clock
+from orchestrator.contracts.observer import Observer
+from orchestrator.contracts.store import Store
+from orchestrator.jobs.cancel import Canceller
+from orchestrator.jobs.feed import Feed
+from orchestrator.jobs.submit import Submitter
+from orchestrator.model.jobs import JobStatus
+from orchestrator.model.json import Json
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Readiness:
+    """Whether jobs can be taken and run now. `details` are public: states and words, no addresses and no secrets."""
+
+    ready: bool
+    details: Mapping[str, Json] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pulse:
+    """How often a quiet connection is touched, and how long one may give no sign of life."""
+
+    every_seconds: float = 15.0
+    silence_seconds: float = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiContext:
+    """
+    Everything behind the door.
+
+    `metrics_text` renders a scrape from the number of jobs by status (None: the store does not answer).
+    `allowed_origins` are pages on other hosts that may open WebSockets, as browsers write them: `https://host[:port]`.
+    """
+
+    store: Store
+    clock: Clock
+    observer: Observer
+    submitter: Submitter
+    canceller: Canceller
+    feed: Feed
+    cache: KeyValue
+    metrics_text: Callable[[Mapping[JobStatus, int] | None], bytes]
+    readiness: Callable[[], Awaitable[Readiness]]
+    metrics_public: bool = False
+    allowed_origins: frozenset[str] = frozenset()
+    pulse: Pulse = field(default_factory=Pulse)
+
+
+CONTEXT = web.AppKey("context", ApiContext)

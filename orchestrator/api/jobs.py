@@ -1,0 +1,68 @@
+"""Jobs: submit, list, show, cancel."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+from aiohttp import hdrs, web
+
+from orchestrator.api.access import CALLER
+from orchestrator.api.context import CONTEXT
+from orchestrator.api.payloads import answer, integer, parameter_fault, read_json
+from orchestrator.contracts.store import JobFilter
+from orchestrator.errors import Fault, InvalidError
+from orchestrator.jobs.spec_document import parse_job_spec
+from orchestrator.jobs.submit import Submission
+from orchestrator.model.documents import job_document
+from orchestrator.model.jobs import JobId, JobStatus, TriggerKind
+
+DEFAULT_PAGE = 50
+MAX_PAGE = 200
+
+
+async def submit_job(request: web.Request) -> web.Response:
+    """202 and the job; the body is a job specification."""
+    context = request.app[CONTEXT]
+    spec = parse_job_spec(await read_json(request))
+    submission = Submission(spec=spec, trigger=TriggerKind.API, by=request[CALLER].by)
+    job = await context.submitter.submit(submission)
+    location = f"/api/v3/jobs/{job.id}"
+    return answer(job_document(job), status=HTTPStatus.ACCEPTED, headers={hdrs.LOCATION: location})
+
+
+async def list_jobs(request: web.Request) -> web.Response:
+    """Newest first, `?status=`, paged by `?cursor=&limit=`."""
+    which = JobFilter(status=_status(request))
+    limit = integer(request, "limit", DEFAULT_PAGE, low=1, high=MAX_PAGE)
+    try:
+        async with request.app[CONTEXT].store.read() as repos:
+            page = await repos.jobs.page(which, after=request.query.get("cursor"), limit=limit)
+    except InvalidError as error:
+        fault = Fault(path="cursor", message="must be the next_cursor of an earlier page, unchanged")
+        raise InvalidError(error.message, faults=error.faults or (fault,)) from error
+    return answer({"items": [job_document(job) for job in page.items], "next_cursor": page.next_cursor})
+
+
+async def show_job(request: web.Request) -> web.Response:
+    async with request.app[CONTEXT].store.read() as repos:
+        job = await repos.jobs.get(job_id_of(request))
+    return answer(job_document(job))
+
+
+async def cancel_job(request: web.Request) -> web.Response:
+    """202 and the job as it now is: a running one ends a little later, a final one is unchanged."""
+    job = await request.app[CONTEXT].canceller.cancel(job_id_of(request), by=request[CALLER].by)
+    return answer(job_document(job), status=HTTPStatus.ACCEPTED)
+
+
+def job_id_of(request: web.Request) -> JobId:
+    return JobId(request.match_info["id"])
+
+
+def _status(request: web.Request) -> JobStatus | None:
+    text = request.query.get("status")
+    if text is None:
+        return None
+    if text not in tuple(JobStatus):
+        raise parameter_fault("status", f"must be one of {', '.join(JobStatus)}")
+    return JobStatus(text)

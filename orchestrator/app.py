@@ -1,0 +1,300 @@
+"""The composition root: the only place that knows which adapter is which. Settings in, a running engine out."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import importlib
+import logging
+import os
+import secrets
+import socket
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from orchestrator.contracts.clock import Clock
+from orchestrator.contracts.executor import Executor
+from orchestrator.contracts.observer import Observer, SilentObserver
+from orchestrator.contracts.store import Store
+from orchestrator.executors.process import ProcessSettings, open_process_executor
+from orchestrator.jobs.abandoned import Settler
+from orchestrator.jobs.cancel import Canceller
+from orchestrator.jobs.dispatch import Dispatcher
+from orchestrator.jobs.environment import Surroundings
+from orchestrator.jobs.feed import Feed, Onlooker
+from orchestrator.jobs.follow import Follower
+from orchestrator.jobs.logs import LogLimits
+from orchestrator.jobs.run import Patience, Runner
+from orchestrator.jobs.runtime_session import RuntimeBackend
+from orchestrator.jobs.submit import Submitter
+from orchestrator.model.ids import RANDOM_BYTES, make_id
+from orchestrator.model.specs import ExecutorKind, Language
+from orchestrator.places import (
+    KEY_FILE,
+    find_interpreter,
+    is_queue_of_dead_command,
+    load_key,
+    make_private,
+    sdk_directory,
+)
+from orchestrator.stores.sqlite import open_sqlite_store
+from orchestrator.telemetry.clock import SystemClock
+
+SOCKET_NAME = "api.sock"
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineSettings:
+    """
+    How an engine is wired. `state` holds everything that is files, `database` None keeps the store in memory, `sockets`
+    is the short directory of the runtime API's socket, mounted into containers as a whole.
+
+    `alone`: this engine is the only one on the store (`serve`); otherwise it shares the store with others and works
+    on the jobs of its own `queue` only (`cronium run`). `tied`: processes end when this process does. `nofile` is the
+    limit of open files (soft, hard) that scripts get, where ours was raised.
+    """
+
+    state: Path
+    database: Path | None
+    sockets: Path
+    queue: str
+    alone: bool
+    tied: bool
+    default_executor: ExecutorKind
+    slots: Mapping[ExecutorKind, int]
+    images: Mapping[Language, str]
+    inherit: Mapping[str, str]
+    workdir: Path | None = None
+    stdin: int | None = None
+    nofile: tuple[int, int] | None = None
+    docker_endpoint: str | None = None
+    log_limits: LogLimits = field(default_factory=LogLimits)
+    patience: Patience = field(default_factory=Patience)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Engine:
+    """A running engine: what doors need."""
+
+    store: Store
+    clock: Clock
+    observer: Observer
+    feed: Feed
+    submitter: Submitter
+    canceller: Canceller
+    dispatcher: Dispatcher
+    follower: Follower
+    executors: Mapping[ExecutorKind, Executor]
+
+
+@asynccontextmanager
+async def open_engine(
+    settings: EngineSettings, *, onlooker: Onlooker | None = None, observer: Observer | None = None
+) -> AsyncIterator[Engine]:
+    """Open everything in order, close in reverse. The engine works on its queue while the block is open."""
+    clock = SystemClock()
+    async with AsyncExitStack() as stack:
+        make_private(settings.state)
+        store = await stack.enter_async_context(
+            open_sqlite_store(settings.database, clock=clock, exclusive=settings.alone)
+        )
+        seen = observer or SilentObserver()
+        backend = RuntimeBackend(store=store, clock=clock, observer=seen)
+        runtime_socket = settings.sockets / SOCKET_NAME
+        await stack.enter_async_context(open_runtime_api(runtime_socket, backend, lazily=settings.tied))
+        executors = await _open_executors(stack, settings, runtime_socket)
+        surroundings = _surroundings(settings)
+        engine = _wire(settings, store, clock, seen, Feed(store, onlooker), executors, surroundings)
+        async with asyncio.TaskGroup() as tasks:
+            working = [tasks.create_task(engine.dispatcher.run()), tasks.create_task(engine.follower.run())]
+            if not settings.alone:
+                working.append(tasks.create_task(_settle(settings, engine, surroundings)))
+            try:
+                yield engine
+            finally:
+                for task in working:
+                    task.cancel()
+
+
+def _wire(
+    settings: EngineSettings,
+    store: Store,
+    clock: Clock,
+    observer: Observer,
+    feed: Feed,
+    executors: Mapping[ExecutorKind, Executor],
+    surroundings: Surroundings,
+) -> Engine:
+    follower = Follower(store=store, clock=clock, handlers={}, queue=settings.queue)
+    owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+    runner = Runner(
+        store=store,
+        clock=clock,
+        observer=observer,
+        feed=feed,
+        executors=executors,
+        surroundings=surroundings,
+        owner=owner,
+        follow=follower.wake,
+        log_limits=settings.log_limits,
+        patience=settings.patience,
+    )
+    dispatcher = Dispatcher(
+        store=store,
+        clock=clock,
+        observer=observer,
+        feed=feed,
+        runner=runner,
+        executors=executors,
+        slots=settings.slots,
+        owner=owner,
+        queue=settings.queue,
+        alone=settings.alone,
+    )
+    submitter = Submitter(
+        store=store,
+        clock=clock,
+        observer=observer,
+        new_id=lambda prefix: make_id(prefix, clock.now(), os.urandom(RANDOM_BYTES)),
+        wake=dispatcher.wake,
+        default_executor=settings.default_executor,
+        executors=frozenset(executors),
+        queue=settings.queue,
+    )
+    canceller = Canceller(
+        store=store, clock=clock, observer=observer, feed=feed, poke=dispatcher.cancel, wake=follower.wake
+    )
+    return Engine(
+        store=store,
+        clock=clock,
+        observer=observer,
+        feed=feed,
+        submitter=submitter,
+        canceller=canceller,
+        dispatcher=dispatcher,
+        follower=follower,
+        executors=executors,
+    )
+
+
+async def _settle(settings: EngineSettings, engine: Engine, surroundings: Surroundings) -> None:
+    """Beside the work, once: end what other commands left behind when they were killed."""
+    settler = Settler(
+        store=engine.store,
+        clock=engine.clock,
+        executors=engine.executors,
+        surroundings=surroundings,
+        owner=settings.queue,
+        is_gone=is_queue_of_dead_command,
+    )
+    try:
+        await settler.settle()
+    except Exception:
+        log.exception("what a killed command left is settled by a later one")  # never at the price of this one
+
+
+def _surroundings(settings: EngineSettings) -> Surroundings:
+    search = settings.inherit.get("PATH", os.defpath)
+    return Surroundings(
+        attempts=make_private(settings.state / "attempts"),
+        sdk=sdk_directory(),
+        images=settings.images,
+        find=lambda name: find_interpreter(name, search),
+        key=load_key(settings.state / KEY_FILE),
+        workdir=str(settings.workdir) if settings.workdir else None,
+        tied=settings.tied,
+        stdin=settings.stdin,
+    )
+
+
+async def _open_executors(
+    stack: AsyncExitStack, settings: EngineSettings, runtime_socket: Path
+) -> dict[ExecutorKind, Executor]:
+    """The executors that have slots. Docker's is imported only then: its HTTP client takes a quarter of a second."""
+    executors: dict[ExecutorKind, Executor] = {}
+    if settings.slots.get(ExecutorKind.PROCESS):
+        process = ProcessSettings(
+            spool=make_private(settings.state / "spool"),
+            sdk=sdk_directory(),
+            runtime_socket=runtime_socket,
+            inherit=settings.inherit,
+            workdir=settings.workdir,
+            nofile=settings.nofile,
+        )
+        executors[ExecutorKind.PROCESS] = await stack.enter_async_context(open_process_executor(process))
+    if settings.slots.get(ExecutorKind.DOCKER):
+        from orchestrator.executors.docker import DockerSettings, open_docker_executor
+
+        docker = DockerSettings(
+            endpoint=settings.docker_endpoint,
+            installation=_installation(settings),
+            socket_directory=runtime_socket.parent,
+            log_max_bytes=settings.log_limits.max_bytes,
+            log_max_lines=settings.log_limits.max_lines,
+        )
+        executors[ExecutorKind.DOCKER] = await stack.enter_async_context(open_docker_executor(docker))
+    return executors
+
+
+def _installation(settings: EngineSettings) -> str:
+    """Which containers are ours: those of this state directory."""
+    return hashlib.sha256(os.fsencode(settings.state.absolute())).hexdigest()[:16]
+
+
+@asynccontextmanager
+async def open_runtime_api(path: Path, backend: RuntimeBackend, *, lazily: bool) -> AsyncIterator[None]:
+    """
+    Serve the runtime API on the Unix socket `path`, taking it over from a dead instance.
+
+    `lazily` the server is imported when the first script calls: until then the kernel holds the connection.
+    """
+    listener = _bind(path)
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            serving = tasks.create_task(_serve_runtime_api(listener, backend, lazily=lazily))
+            try:
+                yield
+            finally:
+                serving.cancel()
+    finally:
+        listener.close()
+        path.unlink(missing_ok=True)  # noqa: ASYNC240 - a name in a directory in memory
+
+
+async def _serve_runtime_api(listener: socket.socket, backend: RuntimeBackend, *, lazily: bool) -> None:
+    if lazily:
+        await _connection(listener)
+    web = await asyncio.to_thread(importlib.import_module, "aiohttp.web")
+    runtime_api = await asyncio.to_thread(importlib.import_module, "runtime_api.app")
+    runner = web.AppRunner(runtime_api.create_app(backend), access_log=None, handle_signals=False)
+    await runner.setup()
+    try:
+        await web.SockSite(runner, listener).start()
+        await asyncio.Event().wait()
+    finally:
+        await runner.cleanup()
+
+
+async def _connection(listener: socket.socket) -> None:
+    """Wait until somebody connects, without accepting."""
+    loop = asyncio.get_running_loop()
+    called = asyncio.Event()
+    loop.add_reader(listener, called.set)
+    try:
+        await called.wait()
+    finally:
+        loop.remove_reader(listener)
+
+
+def _bind(path: Path) -> socket.socket:
+    """Listen on `path`. Open to every user that can reach it: its directory, and the token, say who may."""
+    path.unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    listener.bind(str(path))
+    path.chmod(0o666)
+    listener.listen(1024)
+    return listener

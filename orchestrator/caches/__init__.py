@@ -1,0 +1,3 @@
+"""Plugs: caches."""
+
+from __future__ import annotations

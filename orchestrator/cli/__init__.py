@@ -1,0 +1,3 @@
+"""Doors: the command line."""
+
+from __future__ import annotations

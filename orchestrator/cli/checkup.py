@@ -1,0 +1,171 @@
+"""What `cronium doctor` looks at: executors, interpreters, server, directories, SDKs; nothing is changed or started."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import stat
+import subprocess
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from pathlib import Path
+
+from orchestrator.cli.address import data_directory, find_server
+from orchestrator.cli.client import Client
+from orchestrator.config import ServerSettings, load_settings
+from orchestrator.contracts.executor import Availability
+from orchestrator.errors import CroniumError, InvalidError
+from orchestrator.executors.docker import DockerSettings, open_docker_executor
+from orchestrator.executors.process import ProcessSettings, open_process_executor
+from orchestrator.model.specs import ExecutorKind
+from orchestrator.places import find_interpreter, make_private, sdk_directory
+
+VERSION_SECONDS = 10.0
+SERVER_SECONDS = 5.0
+INTERPRETERS = {"python3": "Python", "node": "Node", "bash": "Bash"}
+SDK_PARTS = ("python", "js", "bash")
+
+
+class State(StrEnum):
+    """`ok` can be used; `no` cannot, and need not; `bad` cannot, or not safely, and should."""
+
+    OK = "ok"
+    NO = "no"
+    BAD = "bad"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One thing that was looked at, and in a sentence how it is and what to do."""
+
+    name: str
+    state: State
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkup:
+    """All that was looked at. `executor` is the default one in force, None when the settings are not valid."""
+
+    executor: ExecutorKind | None
+    why: str
+    works: bool
+    checks: Sequence[Check]
+
+
+def examine() -> Checkup:
+    """Look at everything; the default executor works when it says so itself."""
+    try:
+        settings = load_settings({})
+    except InvalidError as error:
+        faults = "; ".join(f"CRONIUM_{fault.path.upper()}: {fault.message}" for fault in error.faults)
+        return Checkup(executor=None, why=f"{error.message} {faults}", works=False, checks=list(_surroundings()))
+    executors = [_of(availability) for availability in asyncio.run(_executors(settings))]
+    works = any(check.name == settings.executor and check.state is State.OK for check in executors)
+    checks = [
+        replace(check, state=State.BAD) if check.name == settings.executor and not works else check
+        for check in executors
+    ]
+    return Checkup(executor=settings.executor, why=_why(settings), works=works, checks=[*checks, *_surroundings()])
+
+
+def _why(settings: ServerSettings) -> str:
+    if settings.default_executor is not None:
+        return "CRONIUM_DEFAULT_EXECUTOR says so; `cronium run` always uses process unless --image is given"
+    if settings.is_loopback:
+        return f"the server listens on {settings.host} only; CRONIUM_DEFAULT_EXECUTOR changes it"
+    return f"the server listens on {settings.host}, where others reach it; CRONIUM_DEFAULT_EXECUTOR changes it"
+
+
+async def _executors(settings: ServerSettings) -> list[Availability]:
+    """Ask the executors themselves; each answers within five seconds."""
+    with tempfile.TemporaryDirectory(prefix="cronium-doctor-") as scratch:
+        process = ProcessSettings(
+            spool=make_private(Path(scratch) / "spool"),  # it writes beside its spool, too
+            sdk=sdk_directory(),
+            runtime_socket=Path(scratch) / "api.sock",
+            inherit={},
+            workdir=None,
+        )
+        async with open_process_executor(process) as executor:
+            found = [await executor.check()]
+        docker = DockerSettings(
+            endpoint=settings.docker_endpoint, installation="doctor", socket_directory=Path(scratch)
+        )
+        try:
+            async with open_docker_executor(docker) as executor:
+                found.append(await executor.check())
+        except InvalidError as error:
+            found.append(Availability(kind=ExecutorKind.DOCKER, available=False, detail=error.message))
+    return found
+
+
+def _of(availability: Availability) -> Check:
+    version = f"version {availability.version}: " if availability.version else ""
+    state = State.OK if availability.available else State.NO
+    return Check(name=availability.kind, state=state, detail=f"{version}{availability.detail}")
+
+
+def _surroundings() -> Iterator[Check]:
+    for name, language in INTERPRETERS.items():
+        yield _interpreter(name, language)
+    yield _server()
+    yield _data_directory()
+    yield _sdks()
+
+
+def _interpreter(name: str, language: str) -> Check:
+    path = find_interpreter(name, os.environ.get("PATH", os.defpath))
+    if path is None:
+        detail = f"not found on PATH: {language} scripts cannot run here, only in images that have it"
+        return Check(name=name, state=State.NO, detail=detail)
+    try:
+        answer = subprocess.run(  # noqa: S603 - the interpreter that scripts would be started with
+            [path, "--version"], capture_output=True, text=True, errors="replace", timeout=VERSION_SECONDS, check=True
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        return Check(name=name, state=State.BAD, detail=f"{path} does not answer --version: {error}")
+    version = (answer.stdout.strip() or answer.stderr.strip()).partition("\n")[0]
+    return Check(name=name, state=State.OK, detail=f"{version} ({path})")
+
+
+def _server() -> Check:
+    try:
+        address = find_server(os.environ)
+        Client(address=address, timeout_seconds=SERVER_SECONDS).get("/jobs", {"limit": 1})
+    except CroniumError as error:
+        state = State.NO if error.code == "server_not_found" else State.BAD
+        return Check(name="server", state=state, detail=error.message)
+    return Check(name="server", state=State.OK, detail=f"{address.url} answers (found by {address.source})")
+
+
+def _data_directory() -> Check:
+    directory = data_directory(os.environ)
+    try:
+        found = directory.stat()
+    except FileNotFoundError:
+        detail = f"{directory} is not there yet: `cronium serve` makes it"
+        return Check(name="data", state=State.NO, detail=detail)
+    except OSError as error:
+        return Check(name="data", state=State.BAD, detail=f"{directory} cannot be used: {error.strerror}")
+    mode = stat.S_IMODE(found.st_mode)
+    where = f"{directory} (mode {mode:04o})"
+    if not stat.S_ISDIR(found.st_mode):
+        return Check(name="data", state=State.BAD, detail=f"{directory} is no directory: set CRONIUM_DATA_DIR")
+    if found.st_uid != os.geteuid():
+        detail = f"{where} belongs to another account: set CRONIUM_DATA_DIR, or use that account"
+        return Check(name="data", state=State.BAD, detail=detail)
+    if mode & 0o077:
+        return Check(name="data", state=State.BAD, detail=f"{where} is open to other accounts: chmod 700 {directory}")
+    return Check(name="data", state=State.OK, detail=where)
+
+
+def _sdks() -> Check:
+    directory = sdk_directory()
+    missing = [part for part in SDK_PARTS if not (directory / part).is_dir() or not any((directory / part).iterdir())]
+    if missing:
+        detail = f"{directory} has nothing for {', '.join(missing)}: install Cronium again"
+        return Check(name="sdk", state=State.BAD, detail=detail)
+    return Check(name="sdk", state=State.OK, detail=f"{', '.join(SDK_PARTS)} in {directory}")

@@ -1,0 +1,34 @@
+"""`cronium serve`: the server."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+EXAMPLES = """
+\b
+Examples:
+  cronium serve
+  cronium serve --port 0 --data-dir ./data
+"""
+
+
+@click.command(name="serve", epilog=EXAMPLES)
+@click.option("--host", metavar="ADDRESS", help="Address to listen on (default 127.0.0.1).")
+@click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on (default 8080; 0: a free one).")
+@click.option("--data-dir", type=click.Path(file_okay=False, path_type=Path), help="Where everything is kept.")
+@click.option("--log-format", type=click.Choice(["json", "text"]), help="Format of the server's own log on stderr.")
+def serve(host: str | None, port: int | None, data_dir: Path | None, log_format: str | None) -> None:
+    """Run the server: jobs over HTTP, live logs, everything kept in one directory.
+
+    Other commands of the same account find it by themselves. Jobs survive its end, even kill -9.
+    """
+    import asyncio
+
+    from orchestrator.config import load_settings
+    from orchestrator.server import serve as serve_until_stopped
+
+    settings = load_settings({"host": host, "port": port, "data_dir": data_dir, "log_format": log_format})
+    click.echo(f"cronium: data in {settings.data_dir}, scripts run by default with: {settings.executor}", err=True)
+    asyncio.run(serve_until_stopped(settings))

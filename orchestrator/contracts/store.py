@@ -1,0 +1,341 @@
+"""
+The seam to what must not be lost. Checked by tests/suites/store_suite.py on every store.
+
+Errors: `UnavailableError` when the store does not answer or is out of space, the others as each method says. No type or
+exception of a driver leaves an adapter. Times are aware UTC with microseconds. Text may hold any Unicode scalar value,
+NUL included; JSON values come back equal, with object keys in order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Generic, Protocol, TypeVar
+
+from orchestrator.model.jobs import Claim, Job, JobId, JobStatus, Reason, RunId, Timings
+from orchestrator.model.journal import Entry, EntryKind
+from orchestrator.model.json import Json
+from orchestrator.model.logs import Cursor, Line
+from orchestrator.model.specs import ExecutorKind
+from orchestrator.model.tokens import Token
+from orchestrator.model.variables import Variable
+from orchestrator.model.workflows import Run, RunStatus
+
+ItemT = TypeVar("ItemT")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page(Generic[ItemT]):
+    """One page of a list, newest first; `next_cursor` is None on the last page and opaque otherwise."""
+
+    items: list[ItemT]
+    next_cursor: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobFilter:
+    """Which jobs to list; None does not filter."""
+
+    status: JobStatus | None = None
+    queue: str | None = None
+    run_id: RunId | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptOwner:
+    """Whom an attempt's token speaks for."""
+
+    job: Job
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How a job ended, as `JobRepository.finish` records it."""
+
+    status: JobStatus
+    finished_at: datetime
+    reason: Reason | None = None
+    message: str | None = None
+    exit_code: int | None = None
+    timings: Timings = field(default_factory=Timings)
+
+
+class JobRepository(Protocol):
+    """
+    Jobs, which are also the queue.
+
+    A claim leases a job to an owner. *Fenced* methods take the fence of a claim and raise `LeaseLostError`, changing
+    nothing, unless that claim or adoption is the latest one and the job is running.
+    """
+
+    async def insert(self, job: Job) -> Job:
+        """Store a new job and return it. One with the same `run_id` and `step` wins: it is returned, nothing stored."""
+        ...
+
+    async def get(self, job_id: JobId) -> Job:
+        """Raises `NotFoundError`."""
+        ...
+
+    async def page(self, which: JobFilter, *, after: str | None, limit: int) -> Page[Job]:
+        """
+        List jobs, newest first, without gaps or repeats while others are inserted.
+
+        Raises `InvalidError` for a cursor that is not one of ours.
+        """
+        ...
+
+    async def of_run(self, run_id: RunId) -> list[Job]:
+        """All jobs of a run, in the order they were inserted."""
+        ...
+
+    async def claim(self, owner: str, queue: str, free: Mapping[ExecutorKind, int], *, lease: timedelta) -> list[Claim]:
+        """
+        Lease queued jobs of `queue` to `owner` for `lease`, at most `free[kind]` of each kind; mark them running.
+
+        Highest priority first, then oldest. Two concurrent callers never get the same job. Each job's fence and
+        attempt grow by one; `Claim.job` shows the state after the claim. Jobs whose cancelling was requested are
+        claimed like others: ending them is the claimer's work.
+        """
+        ...
+
+    async def adopt(self, owner: str, queue: str, *, lease: timedelta, alone: bool) -> list[Claim]:
+        """
+        Lease running jobs of `queue` whose lease has expired to `owner`; their fence grows, their attempt does not.
+
+        With `alone` also those whose lease has not: the caller has proved that no other owner lives.
+        """
+        ...
+
+    async def renew(self, owner: str, *, lease: timedelta, jobs: frozenset[JobId] | None = None) -> frozenset[JobId]:
+        """Prolong the leases of `owner` on `jobs` (None: on all it holds), expired ones too; return those it still holds."""
+        ...
+
+    async def start_attempt(self, claim: Claim, *, process: str, token_digest: bytes) -> None:
+        """Fenced. Record the attempt's process name and the digest of its token, before the process is started."""
+        ...
+
+    async def mark_started(self, claim: Claim, *, at: datetime, setup_ms: int) -> None:
+        """Fenced. Record that the script runs since `at`."""
+        ...
+
+    async def release(self, claim: Claim) -> Job:
+        """Fenced. Give the job back to the queue, unleased, for another attempt; ends the attempt's token."""
+        ...
+
+    async def request_cancel(self, job_id: JobId, *, at: datetime) -> Job:
+        """Note the wish and return the job; keeps the first time asked. Does nothing to a final job."""
+        ...
+
+    async def cancel_requested(self, owner: str) -> frozenset[JobId]:
+        """The jobs leased to `owner` whose cancelling was requested."""
+        ...
+
+    async def finish(self, claim: Claim, outcome: Outcome) -> Job:
+        """Fenced. Enter a final state, end the lease and the attempt's token, return the job as it now is."""
+        ...
+
+    async def finish_queued(self, job_id: JobId, outcome: Outcome) -> Job:
+        """Enter a final state from `queued`. Raises `ConflictError` when the job is not queued any more."""
+        ...
+
+    async def owner_of(self, token_digest: bytes) -> AttemptOwner | None:
+        """Whom an attempt's token speaks for: None unless that attempt is the job's latest and the job is running."""
+        ...
+
+    async def set_output(self, job_id: JobId, attempt: int, value: Json) -> None:
+        """Keep what the script put out, replacing what was there. Raises `LeaseLostError` when the attempt is over."""
+        ...
+
+    async def set_condition(self, job_id: JobId, attempt: int, *, condition: bool) -> None:
+        """Keep the script's condition. Raises `LeaseLostError` when the attempt is over."""
+        ...
+
+    async def set_progress(self, job_id: JobId, attempt: int, value: Json) -> None:
+        """Keep the script's progress. Raises `LeaseLostError` when the attempt is over."""
+        ...
+
+    async def queues(self) -> frozenset[str]:
+        """The queues that have a job that is not final."""
+        ...
+
+    async def count(self) -> Mapping[JobStatus, int]:
+        """How many jobs there are of each status that occurs."""
+        ...
+
+
+class LogRepository(Protocol):
+    """Lines, in chunks."""
+
+    async def append(self, claim: Claim, lines: Sequence[Line], cursor: Cursor, *, omitted: int = 0) -> None:
+        """
+        Fenced. Store `lines` (may be empty), the cursor after them, and count `omitted` lines as left out.
+
+        The first line's `seq` is one more than the job's last stored line; otherwise `ConflictError`.
+        """
+        ...
+
+    async def read(self, job_id: JobId, *, after: int, limit: int) -> list[Line]:
+        """
+        At most `limit` lines with `seq` > `after`, in order; fewer when they are long, but at least one if there is one.
+
+        Empty for a job that is not there or has no more.
+        """
+        ...
+
+    async def cursor(self, job_id: JobId) -> tuple[int, Cursor]:
+        """The last stored `seq` (0: none) and the cursor of the job's latest attempt."""
+        ...
+
+
+class JournalRepository(Protocol):
+    """What happened, per subject, numbered without gaps."""
+
+    async def append(
+        self, subject: str, kind: EntryKind, *, at: datetime, by: str, data: Mapping[str, Json] | None = None
+    ) -> Entry:
+        """Write the next entry of `subject`; in the transaction of the change that it announces."""
+        ...
+
+    async def read(self, subject: str, *, after: int = 0, limit: int = 1000) -> list[Entry]:
+        """Entries with `seq` > `after`, in order."""
+        ...
+
+
+class VariableRepository(Protocol):
+    """Variables by scope and key."""
+
+    async def get(self, scope: str, key: str) -> Variable | None: ...
+
+    async def set(self, scope: str, key: str, value: Json, *, at: datetime) -> Variable:
+        """Write the value and return it with its new version."""
+        ...
+
+
+class TokenRepository(Protocol):
+    """Tokens of people and programs."""
+
+    async def insert(self, token: Token) -> None: ...
+
+    async def by_digest(self, digest: bytes) -> Token | None:
+        """The token, revoked or not; None when there is none."""
+        ...
+
+    async def has_admin(self) -> bool:
+        """Whether an admin token that was not revoked exists."""
+        ...
+
+
+class RunRepository(Protocol):
+    """Runs of workflows. Their steps are jobs."""
+
+    async def insert(self, run: Run) -> Run: ...
+
+    async def get(self, run_id: RunId) -> Run:
+        """Raises `NotFoundError`. Inside `Store.begin` the run stays locked to others until the end."""
+        ...
+
+    async def set_status(self, run_id: RunId, status: RunStatus, *, at: datetime) -> Run:
+        """Change the status of a run that is not final; `started_at` is kept from the first change to `running`."""
+        ...
+
+    async def finish(
+        self,
+        run_id: RunId,
+        status: RunStatus,
+        *,
+        at: datetime,
+        output: Mapping[str, Json] | None,
+        error: str | None,
+    ) -> Run:
+        """Enter a final status. Raises `ConflictError` when the run is final already."""
+        ...
+
+    async def request_cancel(self, run_id: RunId, *, at: datetime) -> Run:
+        """Note the wish; keeps the first time asked. Does nothing to a final run."""
+        ...
+
+    async def queues(self) -> frozenset[str]:
+        """The queues that have a run that is not final."""
+        ...
+
+    async def unfinished(self, queue: str) -> list[RunId]:
+        """The runs of `queue` that are not final, oldest first."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutboxItem:
+    """Something that must follow a committed change; `key` makes it unique, `tries` counts deliveries begun."""
+
+    id: int
+    key: str
+    kind: str
+    queue: str
+    payload: Mapping[str, Json]
+    tries: int
+
+
+class OutboxRepository(Protocol):
+    """What must follow, at least once. Written in the transaction of its cause."""
+
+    async def add(self, key: str, kind: str, *, queue: str, payload: Mapping[str, Json], at: datetime) -> None:
+        """Add an item due from `at`; does nothing when one with this key exists or existed."""
+        ...
+
+    async def due(self, queue: str, *, at: datetime, limit: int) -> list[OutboxItem]:
+        """Undelivered items due at `at`, oldest first."""
+        ...
+
+    async def delivered(self, item_id: int, *, at: datetime) -> None: ...
+
+    async def retry(self, item_id: int, *, at: datetime, error: str) -> None:
+        """Count a failed try and make the item due again from `at`."""
+        ...
+
+
+class Repositories(Protocol):
+    """All repositories, bound to one transaction (`Store.begin`) or to committed data (`Store.read`)."""
+
+    @property
+    def jobs(self) -> JobRepository: ...
+    @property
+    def logs(self) -> LogRepository: ...
+    @property
+    def journal(self) -> JournalRepository: ...
+    @property
+    def variables(self) -> VariableRepository: ...
+    @property
+    def tokens(self) -> TokenRepository: ...
+    @property
+    def runs(self) -> RunRepository: ...
+    @property
+    def outbox(self) -> OutboxRepository: ...
+
+
+class Store(Protocol):
+    """What must not be lost."""
+
+    @property
+    def driver(self) -> str:
+        """`sqlite` or `postgres`: a label for logs and metrics."""
+        ...
+
+    def begin(self) -> AbstractAsyncContextManager[Repositories]:
+        """
+        One transaction: the only way to write.
+
+        Leaving the block commits, durably; an exception rolls back, changes nothing and goes on to the caller. Never
+        nested, no network call inside. Concurrent blocks do not see each other's changes before they are committed.
+        """
+        ...
+
+    def read(self) -> AbstractAsyncContextManager[Repositories]:
+        """Read committed data. Writing through these repositories raises an error."""
+        ...
+
+    async def check(self) -> None:
+        """Raises `UnavailableError` when the store cannot be read or written."""
+        ...

@@ -1,0 +1,3 @@
+"""Plugs: executors, the places where scripts run."""
+
+from __future__ import annotations

@@ -1,0 +1,279 @@
+"""The docker executor: start, attach, sweep, check."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from pydantic import TypeAdapter
+
+from orchestrator.contracts.executor import Availability, Executor, Placement, Process, ProcessSpec
+from orchestrator.errors import ConflictError, StartFailedError, UnavailableError
+from orchestrator.executors.docker.container import FILES, SOCKETS, WORKSPACE, container_body
+from orchestrator.executors.docker.engine import Answer, Engine, filters, open_engine
+from orchestrator.executors.docker.images import never_pulled, pull
+from orchestrator.executors.docker.preflight import Preflight
+from orchestrator.executors.docker.process import DockerProcess, inspect, remove_container
+from orchestrator.executors.docker.settings import DockerSettings, find_endpoint
+from orchestrator.executors.docker.state import INSTALLATION_LABEL, Container, Created, Summary
+from orchestrator.executors.docker.tied import Tie, open_tie
+from orchestrator.model.jobs import Reason
+from orchestrator.model.specs import ExecutorKind, PullPolicy
+
+log = logging.getLogger(__name__)
+
+CHECK_SECONDS = 4.0
+LOOK_AGAIN_SECONDS = 0.05
+SUMMARIES = TypeAdapter(list[Summary])
+NOT_IN_IMAGE = ("no such file or directory", "executable file not found", "permission denied", "not a directory")
+
+
+class DockerExecutor:
+    """
+    Runs each attempt in a container of its own.
+
+    A container is started only by whoever made it, by its id, and once: making one claims the name, so two that start
+    one name cannot both run it. Who finds the name taken waits for the other, and removes what is never started.
+    """
+
+    def __init__(self, engine: Engine, settings: DockerSettings, tie: Tie) -> None:
+        self._engine, self._settings, self._tie = engine, settings, tie
+        self._preflight = Preflight(engine)
+        # Past some eight at a time the engine starts containers no faster, each only takes longer.
+        self._starting = asyncio.Semaphore(2 * (os.cpu_count() or 1))
+        self._unread: set[DockerProcess] = set()
+
+    @property
+    def kind(self) -> ExecutorKind:
+        return ExecutorKind.DOCKER
+
+    def placement(self, directory: Path) -> Placement:
+        return Placement(
+            files=FILES,
+            sdk=None,
+            runtime_api=f"unix:{SOCKETS}/api.sock",
+            workdir=WORKSPACE,
+            env={"HOME": WORKSPACE, "LANG": "C.UTF-8"},
+        )
+
+    async def start(self, spec: ProcessSpec) -> Process:
+        image = _image(spec)
+        pulled = spec.pull is PullPolicy.ALWAYS
+        if pulled:
+            await self._pull(image)
+        give_up = self._settings.clock.monotonic() + 2 * self._settings.settle_seconds
+        while True:
+            async with self._starting:
+                answer = await self._create(spec)
+                if answer.ok:
+                    return await self._launch(spec, Created.model_validate_json(answer.body).id)
+            if _lacks_image(answer) and not pulled:
+                if spec.pull is PullPolicy.NEVER:
+                    raise never_pulled(image)
+                await self._pull(image)
+                pulled = True
+            elif answer.status != 409 or self._settings.clock.monotonic() > give_up:
+                raise _not_created(answer, spec)
+            elif (process := await self._join(spec.name)) is not None:
+                return process
+            else:  # removed just now, or, as the engine takes the name first, not made yet
+                await asyncio.sleep(LOOK_AGAIN_SECONDS)
+
+    async def attach(self, name: str) -> Process | None:
+        while (container := await inspect(self._engine, name)) is not None:
+            if container.name.removeprefix("/") != name:
+                return None
+            self._check_owner(container)
+            if container.state.was_started or container.state.status != "created":
+                return DockerProcess(self._engine, self._settings.clock, name=name, container=container.id)
+            # Whoever was about to start it fails then. Where the start was first, the removal fails: look again.
+            await self._discard(container.id)
+        return None
+
+    async def sweep(self, keep: frozenset[str]) -> list[str]:
+        mine = filters(label=[f"{INSTALLATION_LABEL}={self._settings.installation}"])
+        answer = await self._engine.call("GET", "/containers/json", query={"all": "1", "filters": mine})
+        if not answer.ok:
+            raise UnavailableError(f"The Docker engine could not list its containers: {answer.message}")
+        left = [found for found in SUMMARIES.validate_json(answer.body) if found.name not in keep]
+        async with asyncio.TaskGroup() as tasks:
+            removing = {found.name: tasks.create_task(self._swept(found)) for found in left}
+        return [name for name, task in removing.items() if task.result()]
+
+    async def check(self) -> Availability:
+        try:
+            version = await self._engine.version(CHECK_SECONDS)
+        except UnavailableError as error:
+            return Availability(kind=self.kind, available=False, detail=error.message)
+        where = self._engine.endpoint.text
+        detail = f"Docker {version.version} (API {version.api}) answers at {where}."
+        return Availability(kind=self.kind, available=True, detail=detail, version=version.version)
+
+    def close(self) -> None:
+        """End the streams that nobody read. The containers run on."""
+        for process in self._unread:
+            process.close()
+
+    async def _create(self, spec: ProcessSpec) -> Answer:
+        body = container_body(spec, self._settings)
+        seconds = self._settings.start_timeout_seconds
+        return await self._engine.call(
+            "POST", "/containers/create", query={"name": spec.name}, body=body, seconds=seconds
+        )
+
+    async def _launch(self, spec: ProcessSpec, container: str) -> Process:
+        """Check, attach, start. What cannot be started is removed; after any other failure `attach` says what is."""
+        try:
+            await self._preflight.check(spec, container)
+            process = await self._attached(spec.name, container)
+            try:
+                if spec.tied:
+                    await self._tie.hold(container)
+                await self._send_start(spec, container)
+            except BaseException:
+                process.close()
+                raise
+        except StartFailedError:
+            await self._discard(container)
+            raise
+        return process
+
+    async def _attached(self, name: str, container: str) -> DockerProcess:
+        """Attach before the start, so that the live stream holds the output from its first byte."""
+        query = {"stream": "1", "stdout": "1", "stderr": "1"}
+        live = await self._engine.open("POST", f"/containers/{container}/attach", query=query)
+        if live.status >= 400:
+            live.close()
+            raise StartFailedError(f"The container {name} was removed before it could be started.", reason=Reason.LOST)
+        process = DockerProcess(
+            self._engine,
+            self._settings.clock,
+            name=name,
+            container=container,
+            live=live,
+            forget=self._tie.release,
+        )
+        self._unread = {known for known in self._unread if known.is_unread} | {process}
+        return process
+
+    async def _send_start(self, spec: ProcessSpec, container: str) -> None:
+        """Sent once and never again: a second start would run a short script twice."""
+        answer = await self._engine.call(
+            "POST", f"/containers/{container}/start", seconds=self._settings.start_timeout_seconds
+        )
+        if answer.ok:
+            return
+        words = answer.message
+        if "no such container" in words.lower() or "marked for removal" in words.lower():
+            raise StartFailedError(f"The container {spec.name} was removed before it was started.", reason=Reason.LOST)
+        if any(hint in words.lower() for hint in NOT_IN_IMAGE):
+            raise _invalid(f"{spec.argv[0]} cannot be started in the image {spec.image}: {words}")
+        if answer.status < 500:
+            raise _invalid(f"The Docker engine refuses to start the container {spec.name}: {words}")
+        await self._discard(container)
+        raise UnavailableError(f"The Docker engine could not start the container {spec.name}: {words}")
+
+    async def _join(self, name: str) -> Process | None:
+        """Attach to the container that has the name once its maker has started it; None where there is none yet."""
+        try:
+            async with asyncio.timeout(self._settings.settle_seconds):
+                while (found := await self._own(name)) is not None:
+                    if found.state.was_started:
+                        return DockerProcess(self._engine, self._settings.clock, name=name, container=found.id)
+                    await asyncio.sleep(LOOK_AGAIN_SECONDS)
+                return None
+        except TimeoutError:
+            log.info("a container was made and never started", extra={"process_name": name})
+        return await self.attach(name)
+
+    async def _own(self, name: str) -> Container | None:
+        container = await inspect(self._engine, name)
+        try:
+            if container is not None:
+                self._check_owner(container)
+        except ConflictError as error:
+            raise _invalid(error.message) from error
+        return container
+
+    async def _pull(self, image: str) -> None:
+        await pull(self._engine, image, idle_seconds=self._settings.pull_idle_seconds)
+
+    async def _discard(self, container: str) -> None:
+        """Remove a container that never ran; leave it where it runs after all."""
+        try:
+            answer = await self._engine.call("DELETE", f"/containers/{container}", query={"v": "1"})
+        except UnavailableError as error:
+            log.warning("a container is left for the sweep", extra={"container": container, "error": error.message})
+            return
+        if not answer.ok and answer.status != 404:
+            log.info("a container was not removed", extra={"container": container, "error": answer.message})
+
+    async def _remove(self, found: Summary) -> None:
+        async with self._starting:
+            await remove_container(self._engine, found.id)
+
+    async def _swept(self, found: Summary) -> bool:
+        """Remove one; whether that worked. One that cannot be removed must not keep the others."""
+        try:
+            await self._remove(found)
+        except UnavailableError as error:
+            log.warning("a container is left for a later sweep", extra={"container": found.name, "error": str(error)})
+            return False
+        return True
+
+    def _check_owner(self, container: Container) -> None:
+        if container.installation != self._settings.installation:
+            name = container.name.removeprefix("/")
+            raise ConflictError(
+                f"The container {name} belongs to another installation of Cronium, or to nobody: it is left alone. "
+                f"If it is not needed, remove it (docker rm -f {name})."
+            )
+
+
+@asynccontextmanager
+async def open_docker_executor(settings: DockerSettings) -> AsyncIterator[Executor]:
+    """
+    Open the executor. The engine need not be there yet: `check` says whether it is.
+
+    Leaving the block ends what is open to the engine; containers run on, tied ones are removed. Raises `InvalidError` for an endpoint of a
+    kind that cannot be used.
+    """
+    endpoint = find_endpoint(settings.endpoint)
+    async with open_tie(endpoint) as tie, open_engine(endpoint, settings.call_timeout_seconds) as engine:
+        executor = DockerExecutor(engine, settings, tie)
+        try:
+            yield executor
+        finally:
+            executor.close()
+
+
+def _image(spec: ProcessSpec) -> str:
+    """The image, where the specification is one that may be run."""
+    if spec.network.startswith("container:"):
+        raise _invalid(f"network: {spec.network} is another container's: name a network of the engine, or none.")
+    if spec.image is None:
+        raise _invalid("The job names no image and there is no default for its language: name one (`image`).")
+    return spec.image
+
+
+def _lacks_image(answer: Answer) -> bool:
+    return answer.status == 404 and "image" in answer.message.lower()
+
+
+def _not_created(answer: Answer, spec: ProcessSpec) -> StartFailedError | UnavailableError:
+    words = answer.message
+    if _lacks_image(answer):
+        return StartFailedError(f"The image {spec.image} is gone again: {words}", reason=Reason.IMAGE_UNAVAILABLE)
+    if answer.status == 409:
+        return UnavailableError(f"The name {spec.name} is taken on the Docker engine, but no container has it: {words}")
+    if answer.status < 500 or any(hint in words.lower() for hint in NOT_IN_IMAGE):
+        return _invalid(f"The Docker engine refuses the container of this job (image {spec.image}): {words}")
+    return UnavailableError(f"The Docker engine could not make the container {spec.name}: {words}")
+
+
+def _invalid(message: str) -> StartFailedError:
+    return StartFailedError(message, reason=Reason.INVALID)

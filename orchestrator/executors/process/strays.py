@@ -1,0 +1,56 @@
+"""Processes that a killed supervisor left behind: found by the marks in their environment, and ended."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+
+from orchestrator.executors.process import spool
+
+ROUNDS = 10  # one of them may fork while we look
+
+
+def end_strays(directory: Path) -> None:
+    """
+    Kill the processes of this account whose environment carries every mark in the spool's `origin`.
+
+    The marks (execution id and attempt) name this attempt and no other. A descendant that changed its environment is
+    not found.
+    """
+    try:
+        marks = json.loads((directory / spool.ORIGIN).read_bytes())["marks"]
+    except (FileNotFoundError, ValueError):
+        return  # removed, or torn by the end of the machine: then nothing of it runs
+    wanted = {os.fsencode(f"{name}={value}") for name, value in marks.items()}
+    for _ in range(ROUNDS if wanted else 0):
+        found = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+        if not [pid for pid in found if pid != os.getpid() and _end(pid, wanted)]:
+            return
+
+
+def _end(pid: int, wanted: set[bytes]) -> bool:
+    """Kill the process if it carries the marks; whether it did. The handle makes sure that it is the one looked at."""
+    if not wanted <= _environment(pid):
+        return False
+    try:
+        handle = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return False
+    try:
+        if not wanted <= _environment(pid):
+            return False
+        signal.pidfd_send_signal(handle, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        return False
+    finally:
+        os.close(handle)
+    return True
+
+
+def _environment(pid: int) -> set[bytes]:
+    try:
+        return set(Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"))
+    except (FileNotFoundError, PermissionError, ProcessLookupError):
+        return set()  # it has ended, or it is not ours

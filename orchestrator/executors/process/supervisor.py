@@ -1,0 +1,285 @@
+"""A supervisor: starts one script, records what it prints, ends its whole tree, keeps its exit status.
+
+Forked from the zygote, so it imports only what is there already. It outlives the orchestrator; who comes later finds
+the spool directory (`spool.py`).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import socket
+import time
+
+from orchestrator.executors.process import spool
+from orchestrator.executors.process.linux import adopt_orphans, name_this_process
+from orchestrator.executors.process.recording import Recording
+from orchestrator.executors.process.script import Program, Script, start_script
+from orchestrator.executors.process.tree import kill_all, signal_all
+
+TIED_GRACE_SECONDS = 2.0
+LAST_OUTPUT_SECONDS = 1.0
+FULL_DISK_RETRY_SECONDS = 0.5
+EXIT_BYTES = 4096
+
+
+def supervise(connection_fd: int, stdin_fd: int | None, tie_fd: int) -> None:
+    """Read one request from the connection, start its script, answer, and see the script to its end."""
+    _detach()
+    connection = socket.socket(fileno=connection_fd)
+    request = json.loads(_read_all(connection))
+    try:
+        os.chdir(_bytes(request["spool"]))  # every name of the spool is short from here on
+        if _is_claimed():
+            _answer(connection, {"state": spool.TAKEN})
+            return
+        # All is open before the claim: a claim to run without a reader of `control` means that the supervisor is gone.
+        supervision = _Supervision(tie_fd if request["tied"] else None)
+        os.symlink(spool.RUN, spool.CLAIM)
+    except (FileExistsError, FileNotFoundError):  # others were quicker, or have removed the spool
+        _answer(connection, {"state": spool.TAKEN})
+        return
+    failure = supervision.start(request, stdin_fd)
+    _answer(connection, {"state": spool.READY} if failure is None else {"state": spool.FAILED, **failure})
+    if failure is None:
+        supervision.run()
+
+
+def _detach() -> None:
+    os.setsid()
+    adopt_orphans()
+    name_this_process("cronium-superv")
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
+        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+
+
+def _read_all(connection: socket.socket) -> bytes:
+    parts = []
+    while part := connection.recv(65536):
+        parts.append(part)
+    return b"".join(parts)
+
+
+def _is_claimed() -> bool:
+    try:
+        os.readlink(spool.CLAIM)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _answer(connection: socket.socket, answer: dict[str, object]) -> None:
+    try:
+        connection.sendall(json.dumps(answer).encode())
+    except OSError:
+        pass  # the orchestrator is gone; the next one finds the spool
+    connection.close()
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
+
+
+def _program(request: dict[str, object]) -> Program:
+    argv, env, nofile, ignored = request["argv"], request["env"], request["nofile"], request["ignored"]
+    assert isinstance(argv, list)  # noqa: S101 - the executor wrote it
+    assert isinstance(env, dict)  # noqa: S101
+    assert isinstance(ignored, list)  # noqa: S101
+    return Program(
+        [_bytes(argument) for argument in argv],
+        {_bytes(name): _bytes(value) for name, value in env.items()},
+        _bytes(str(request["workdir"])),
+        (int(nofile[0]), int(nofile[1])) if isinstance(nofile, list) else None,
+        frozenset(ignored),
+    )
+
+
+class _Supervision:
+    """One script: its streams, its tree, its end."""
+
+    def __init__(self, tie: int | None) -> None:
+        self._tie = tie
+        self._control = os.open(spool.CONTROL, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+        self._recording = Recording()
+        self._exit_name = f"{spool.EXIT}.{os.getpid()}"  # of our own: another supervisor may be after the same claim
+        self._exit = os.open(self._exit_name, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        os.write(self._exit, b" " * EXIT_BYTES)  # the exit status finds room on a disk that is full by then
+        self._children, self._child_ended = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._poll = select.poll()
+        self._streams: dict[int, int] = {}
+        self._paused = False
+        self._commands = b""
+        self._kill_at: float | None = None
+        self._killed = False
+        self._script = 0
+        self._started_ns = 0
+        self._status: int | None = None
+        self._finished_ns = 0
+        self._ended_at = 0.0
+
+    def start(self, request: dict[str, object], stdin: int | None) -> dict[str, object] | None:
+        """Start the script; what went wrong, if it could not be started."""
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(self._child_ended, warn_on_full_buffer=False)
+        self._started_ns = time.time_ns()
+        started: Script | dict[str, object]
+        try:
+            stdin = stdin if stdin is not None else os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+            started = start_script(_program(request), stdin)
+        except OSError as error:  # no process or no descriptor left: to end here would look like a lost script
+            started = {"stage": "prepare", "errno": error.errno, "text": error.strerror}
+        if not isinstance(started, Script):
+            self._keep({"failure": started})
+            return started
+        self._script = started.pid
+        self._streams = {started.out: spool.STDOUT, started.err: spool.STDERR}
+        return None
+
+    def run(self) -> None:
+        """Until the script has ended, everything is written and its tree is gone."""
+        for fd in (*self._streams, self._control, self._children):
+            self._poll.register(fd, select.POLLIN)
+        if self._tie is not None:
+            self._poll.register(self._tie, select.POLLIN)
+        while not self._is_over():
+            for fd, _ in self._poll.poll(self._timeout_ms()):
+                self._handle(fd)
+            if self._kill_at is not None and time.monotonic() >= self._kill_at:
+                self._kill_at = None
+                self._kill()
+            self._recording.retry()
+            self._pause(self._recording.full)
+        complete = kill_all(self._reap)
+        for fd in list(self._streams):
+            while self._take(fd):
+                pass
+        self._finish(complete=complete)
+
+    def _is_over(self) -> bool:
+        """
+        Whether the script has ended and its output is complete, or late.
+
+        Children may print on when the script has ended (a `tee` at the end of a pipe): they get a second. On a full
+        disk the end waits for room, until somebody wants it now.
+        """
+        if self._status is None:
+            return False
+        if self._recording.full:
+            return self._killed
+        return not self._streams or time.monotonic() >= self._ended_at + LAST_OUTPUT_SECONDS
+
+    def _timeout_ms(self) -> int | None:
+        ends = []
+        if self._recording.full:
+            ends.append(time.monotonic() + FULL_DISK_RETRY_SECONDS)
+        elif self._status is not None:
+            ends.append(self._ended_at + LAST_OUTPUT_SECONDS)
+        if self._kill_at is not None:
+            ends.append(self._kill_at)
+        return max(0, int((min(ends) - time.monotonic()) * 1000)) + 1 if ends else None
+
+    def _handle(self, fd: int) -> None:
+        if fd in self._streams:
+            self._take(fd)
+        elif fd == self._control:
+            self._command(_drain(fd))
+        elif fd == self._children:
+            _drain(fd)
+            self._reap()
+        elif fd == self._tie and not os.read(fd, 1):  # nobody writes to it: this is the orchestrator's end
+            self._poll.unregister(fd)
+            signal_all(signal.SIGTERM)
+            self._kill_at = time.monotonic() + TIED_GRACE_SECONDS
+
+    def _command(self, data: bytes) -> None:
+        *lines, self._commands = (self._commands + data).split(b"\n")
+        for line in lines:
+            if line == b"TERM":
+                signal_all(signal.SIGTERM)
+            elif line == b"KILL":
+                self._kill()
+
+    def _kill(self) -> None:
+        self._killed = True
+        kill_all(self._reap)
+
+    def _reap(self) -> bool:
+        """Collect the dead; whether a child is left."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return False
+            if pid == 0:
+                return True
+            if pid == self._script and self._status is None:
+                self._status = status
+                self._finished_ns, self._ended_at = time.time_ns(), time.monotonic()
+
+    def _take(self, fd: int) -> bool:
+        """Read once and write a frame; whether there may be more."""
+        if self._recording.full:
+            return False
+        try:
+            data = os.read(fd, spool.MAX_FRAME_BYTES)
+        except BlockingIOError:
+            return False
+        if data:
+            self._recording.add(self._streams[fd], data)
+            return True
+        if not self._paused:
+            self._poll.unregister(fd)
+        del self._streams[fd]
+        os.close(fd)
+        return False
+
+    def _pause(self, pause: bool) -> None:
+        """While the disk is full the script's streams are not read, so that the script waits too."""
+        if pause == self._paused:
+            return
+        self._paused = pause
+        for fd in self._streams:
+            if pause:
+                self._poll.unregister(fd)
+            else:
+                self._poll.register(fd, select.POLLIN)
+
+    def _finish(self, *, complete: bool) -> None:
+        assert self._status is not None  # noqa: S101 - the loop of `run` ends with it
+        notes = []
+        if not complete:
+            notes.append("Some processes of the script could not be ended.")
+        if self._recording.full:
+            notes.append("The disk was full: the end of the output is missing.")
+        self._keep({"code": exit_code(self._status), "note": " ".join(notes) or None})
+
+    def _keep(self, end: dict[str, object]) -> None:
+        """Write how it ended, all or nothing, and hang up."""
+        end = {**end, "started_ns": self._started_ns, "finished_ns": self._finished_ns or time.time_ns()}
+        os.pwrite(self._exit, json.dumps(end).encode(), 0)
+        while True:
+            try:
+                os.rename(self._exit_name, spool.EXIT)
+            except FileNotFoundError:
+                return  # the spool was removed: nobody wants to know
+            except OSError:  # no room for a change of the directory
+                time.sleep(FULL_DISK_RETRY_SECONDS)
+            else:
+                self._recording.wake()
+                return
+
+
+def exit_code(status: int) -> int:
+    """The code people know: the script's own, 128 + n when signal n ended it."""
+    code = os.waitstatus_to_exitcode(status)
+    return code if code >= 0 else 128 - code
+
+
+def _drain(fd: int) -> bytes:
+    try:
+        return os.read(fd, 65536)
+    except BlockingIOError:
+        return b""

@@ -1,0 +1,248 @@
+"""The live feed: tells watchers about lines and changes after they are stored. The store is the truth, this is a hint."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Protocol, TypeAlias
+
+from orchestrator.contracts.store import Store
+from orchestrator.model.jobs import Job, JobId
+from orchestrator.model.logs import Line, Stream
+from orchestrator.model.workflows import Run
+
+BATCH_LINES = 2000
+BATCH_BYTES = 256 * 1024
+RECENT_BYTES = 1024 * 1024
+POLL_SECONDS = 2.0  # beneath the wake-ups: another orchestrator may be the one that stores
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lines:
+    """Lines that are stored, in order, none left out."""
+
+    lines: tuple[Line, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Changed:
+    """The job entered another status or attempt."""
+
+    job: Job
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """The job is final and every line was given."""
+
+    job: Job
+
+
+Item: TypeAlias = Lines | Changed | Ended
+
+
+class Onlooker(Protocol):
+    """
+    Somebody in this process who sees everything at once: the display of `cronium run`.
+
+    Reading the script's output waits for `raw` and `lines`: an onlooker that cannot keep up slows the script down.
+    """
+
+    async def raw(self, job: Job, stream: Stream, data: bytes) -> None:
+        """Bytes as the script wrote them, secrets masked, before they are stored."""
+        ...
+
+    async def lines(self, job: Job, lines: Sequence[Line]) -> None:
+        """Lines that are stored."""
+        ...
+
+    def job_changed(self, job: Job) -> None: ...
+
+    def run_changed(self, run: Run) -> None: ...
+
+
+@dataclass(slots=True)
+class _Topic:
+    """The watchers of one job and the batches stored last, so that they need not all read the store."""
+
+    watchers: set[asyncio.Event] = field(default_factory=set)
+    recent: deque[tuple[Line, ...]] = field(default_factory=deque)
+    recent_bytes: int = 0
+    job: Job | None = None
+
+    def keep(self, lines: Sequence[Line]) -> None:
+        self.recent.append(tuple(lines))
+        self.recent_bytes += sum(len(line.text) for line in lines)
+        while self.recent_bytes > RECENT_BYTES and len(self.recent) > 1:
+            self.recent_bytes -= sum(len(line.text) for line in self.recent.popleft())
+
+    def newer(self, read: Job) -> Job:
+        """Keep what was read unless a change was announced while it was read: that one is newer."""
+        if self.job is None:
+            self.job = read
+        return self.job
+
+    def after(self, seq: int) -> tuple[Line, ...] | None:
+        """The first batch with lines after `seq`; None when the batches kept do not reach back that far."""
+        if not self.recent or self.recent[0][0].seq > seq + 1:
+            return None
+        for batch in self.recent:
+            if batch[-1].seq > seq:
+                return batch[max(0, seq + 1 - batch[0].seq) :]
+        return ()
+
+
+class Feed:
+    """Publishes to the watchers in this process. A slow watcher reads the store and slows nobody."""
+
+    def __init__(self, store: Store, onlooker: Onlooker | None = None) -> None:
+        self._store = store
+        self._topics: dict[JobId, _Topic] = {}
+        self._draining = False
+        self.onlooker: Onlooker | None = _Harmless(onlooker) if onlooker is not None else None
+
+    async def published(self, job: Job, lines: Sequence[Line]) -> None:
+        """Lines of `job` were stored."""
+        if self.onlooker is not None:
+            await self.onlooker.lines(job, lines)
+        topic = self._topics.get(job.id)
+        if topic is not None and lines:
+            topic.keep(lines)
+            _wake(topic)
+
+    def changed(self, job: Job) -> None:
+        """A change of `job` was committed."""
+        if self.onlooker is not None:
+            self.onlooker.job_changed(job)
+        topic = self._topics.get(job.id)
+        if topic is not None:
+            topic.job = job
+            _wake(topic)
+
+    def run_changed(self, run: Run) -> None:
+        """A change of `run` was committed."""
+        if self.onlooker is not None:
+            self.onlooker.run_changed(run)
+
+    def drain(self) -> None:
+        """End every watch, without `Ended`: the server is going away, the jobs are not."""
+        self._draining = True
+        for topic in self._topics.values():
+            _wake(topic)
+
+    async def watch(self, job_id: JobId, *, after: int = 0) -> AsyncGenerator[Item, None]:
+        """
+        Yield the state of the job, its lines with `seq` > `after` and its changes, and finally `Ended`.
+
+        Each line comes once and in order. Ends without `Ended` when the server drains. Raises `NotFoundError`.
+        """
+        topic = self._topics.setdefault(job_id, _Topic())
+        woken = asyncio.Event()
+        topic.watchers.add(woken)
+        try:
+            async for item in self._watch(job_id, topic, woken, after):
+                yield item
+        finally:
+            topic.watchers.discard(woken)
+            if not topic.watchers and self._topics.get(job_id) is topic:
+                del self._topics[job_id]
+
+    async def _watch(
+        self, job_id: JobId, topic: _Topic, woken: asyncio.Event, position: int
+    ) -> AsyncGenerator[Item, None]:
+        shown: Job | None = None
+        while True:
+            woken.clear()
+            job = await self._current(job_id, topic)
+            if shown is None or (job.status, job.attempt) != (shown.status, shown.attempt):
+                shown = job
+                if not job.status.is_final:
+                    yield Changed(job=job)
+            lines = await self._lines(job_id, topic, position)
+            while lines:
+                yield Lines(lines=lines)
+                position = lines[-1].seq
+                lines = await self._lines(job_id, topic, position)
+            if job.status.is_final and position >= job.log.lines:
+                yield Ended(job=job)
+                return
+            if self._draining:
+                return
+            if not await _wait(woken):
+                topic.job = None
+
+    async def _current(self, job_id: JobId, topic: _Topic) -> Job:
+        """The job as last announced here; asked of the store at first and after each poll that nothing woke."""
+        known = topic.job
+        if known is not None:
+            return known
+        async with self._store.read() as repos:
+            read = await repos.jobs.get(job_id)
+        return topic.newer(read)
+
+    async def _lines(self, job_id: JobId, topic: _Topic, position: int) -> tuple[Line, ...]:
+        recent = topic.after(position)
+        if recent is not None:
+            return _within(recent, BATCH_BYTES)
+        async with self._store.read() as repos:
+            return _within(tuple(await repos.logs.read(job_id, after=position, limit=BATCH_LINES)), BATCH_BYTES)
+
+
+class _Harmless:
+    """An onlooker whose failure is its own: the job that it looks at goes on, and so does whoever supervises it."""
+
+    def __init__(self, onlooker: Onlooker) -> None:
+        self._onlooker = onlooker
+
+    async def raw(self, job: Job, stream: Stream, data: bytes) -> None:
+        with _logged():
+            await self._onlooker.raw(job, stream, data)
+
+    async def lines(self, job: Job, lines: Sequence[Line]) -> None:
+        with _logged():
+            await self._onlooker.lines(job, lines)
+
+    def job_changed(self, job: Job) -> None:
+        with _logged():
+            self._onlooker.job_changed(job)
+
+    def run_changed(self, run: Run) -> None:
+        with _logged():
+            self._onlooker.run_changed(run)
+
+
+@contextmanager
+def _logged() -> Iterator[None]:
+    try:
+        yield
+    except Exception:
+        log.exception("what is shown of a job is incomplete; the job itself goes on")
+
+
+def _within(lines: tuple[Line, ...], size: int) -> tuple[Line, ...]:
+    """The first lines that fit into `size` characters; at least one."""
+    for index, line in enumerate(lines):
+        size -= len(line.text)
+        if size < 0:
+            return lines[: max(1, index)]
+    return lines
+
+
+def _wake(topic: _Topic) -> None:
+    for watcher in topic.watchers:
+        watcher.set()
+
+
+async def _wait(woken: asyncio.Event) -> bool:
+    """Whether somebody woke us within the poll interval."""
+    try:
+        async with asyncio.timeout(POLL_SECONDS):
+            return await woken.wait()
+    except TimeoutError:
+        return False

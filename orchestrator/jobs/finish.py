@@ -1,0 +1,77 @@
+"""Finish: result, journal entry and what must follow, in one fenced transaction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from orchestrator.contracts.clock import Clock
+from orchestrator.contracts.executor import Exit
+from orchestrator.contracts.store import Outcome, Repositories, Store
+from orchestrator.model.jobs import Claim, Job, JobStatus, Reason, Timings
+from orchestrator.model.journal import EntryKind
+from orchestrator.model.json import Json
+
+ADVANCE_RUN = "advance_run"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """Why a supervisor ended a process itself: cancelled, timed out."""
+
+    status: JobStatus
+    reason: Reason
+    message: str
+
+
+CANCELLED = Ending(status=JobStatus.CANCELLED, reason=Reason.CANCELLED, message="Cancelled.")
+
+
+async def finish(store: Store, clock: Clock, claim: Claim, outcome: Outcome, *, by: str) -> Job:
+    """Record the outcome of a claimed job. Raises `LeaseLostError` when somebody else supervises it now."""
+    async with store.begin() as repos:
+        job = await repos.jobs.finish(claim, outcome)
+        await announce_follow_up(repos, job, at=clock.now(), by=by)
+    return job
+
+
+async def announce_follow_up(repos: Repositories, job: Job, *, at: datetime, by: str) -> None:
+    """Write the journal entry of a final job and the outbox items of what follows it, in the caller's transaction."""
+    data: dict[str, Json] = {
+        "status": job.status,
+        "reason": job.reason,
+        "exit_code": job.exit_code,
+        "message": job.message,
+        "attempt": job.attempt,
+    }
+    await repos.journal.append(job.id, EntryKind.FINISHED, at=at, by=by, data=data)
+    if job.run_id is not None:
+        await repos.outbox.add(
+            f"{ADVANCE_RUN}:{job.id}", ADVANCE_RUN, queue=job.queue, payload={"run_id": job.run_id}, at=at
+        )
+
+
+def judge(job: Job, exit_: Exit, ending: Ending | None, *, now: datetime, started_at: datetime) -> Outcome:
+    """Say what an exit means: the supervisor's own ending wins, then what the executor knows, then the exit code."""
+    finished_at = exit_.finished_at or now
+    timings = Timings(
+        queued_ms=job.timings.queued_ms,
+        setup_ms=job.timings.setup_ms,
+        execution_ms=max(0, round((finished_at - started_at).total_seconds() * 1000)),
+    )
+    status, reason, message = _verdict(exit_, ending)
+    return Outcome(
+        status=status, reason=reason, message=message, exit_code=exit_.code, finished_at=now, timings=timings
+    )
+
+
+def _verdict(exit_: Exit, ending: Ending | None) -> tuple[JobStatus, Reason | None, str | None]:
+    if ending is not None:
+        return ending.status, ending.reason, ending.message
+    if exit_.reason is Reason.OUT_OF_MEMORY:
+        return JobStatus.FAILED, exit_.reason, exit_.note or "The script used more memory than its limit allows."
+    if exit_.reason is not None or exit_.code is None:
+        return JobStatus.FAILED, exit_.reason or Reason.LOST, exit_.note or "What became of the script is unknown."
+    if exit_.code == 0:
+        return JobStatus.SUCCEEDED, None, None
+    return JobStatus.FAILED, Reason.EXIT_CODE, f"The script ended with exit code {exit_.code}."

@@ -1,0 +1,335 @@
+"""Run one claimed job from start to finish, or adopt one that another orchestrator left running."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+from orchestrator.contracts.clock import Clock
+from orchestrator.contracts.executor import Executor, Exit, Placement, Process, ProcessSpec, Signal
+from orchestrator.contracts.observer import Observer
+from orchestrator.contracts.store import Outcome, Store
+from orchestrator.errors import StartFailedError, UnavailableError
+from orchestrator.jobs.environment import Surroundings, clean, prepare, token_digest
+from orchestrator.jobs.feed import Feed
+from orchestrator.jobs.finish import CANCELLED, Ending, finish, judge
+from orchestrator.jobs.logs import LogLimits, LogWriter
+from orchestrator.jobs.persist import persist
+from orchestrator.jobs.redact import Mask
+from orchestrator.model.jobs import Claim, Job, JobStatus, Reason, Timings, process_name
+from orchestrator.model.journal import EntryKind
+from orchestrator.model.specs import ExecutorKind
+
+LOOK_SECONDS = 0.2
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
+    """How long to wait for what. `setup` bounds preparing and starting, `grace` lies between TERM and KILL."""
+
+    setup: timedelta = timedelta(minutes=10)
+    grace: timedelta = timedelta(seconds=10)
+    attach_retry: timedelta = timedelta(seconds=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Runner:
+    """Supervises claimed jobs, one call of `run` or `adopt` each."""
+
+    store: Store
+    clock: Clock
+    observer: Observer
+    feed: Feed
+    executors: Mapping[ExecutorKind, Executor]
+    surroundings: Surroundings
+    owner: str
+    follow: Callable[[], None]
+    log_limits: LogLimits = field(default_factory=LogLimits)
+    patience: Patience = field(default_factory=Patience)
+
+    async def run(self, claim: Claim, cancel: asyncio.Event) -> None:
+        """
+        Start the job's script and see it to its end. `cancel` set means: end it.
+
+        Returns when the result is stored, or when another supervisor has taken over. Cancelling this coroutine leaves
+        the process running, to be adopted.
+        """
+        await self._announce(claim, EntryKind.CLAIMED)
+        if claim.job.cancel_requested_at is not None:
+            await self._finish(claim, self._ended(claim.job, CANCELLED), None)
+            return
+        try:
+            process = await self._start(claim, cancel)
+        except StartFailedError as error:
+            await self._finish(claim, self._not_started(claim.job, Reason(error.reason), error.message), None)
+            return
+        if process is None:
+            await self._finish(claim, self._ended(claim.job, CANCELLED), None)
+            return
+        started_at = self.clock.now()
+        job = await self._mark_started(claim, started_at)
+        await self._supervise(replace(claim, job=job), process, cancel, resume=False)
+
+    async def adopt(self, claim: Claim, cancel: asyncio.Event) -> None:
+        """
+        Go on with a job whose supervisor is gone: attach to what runs, collect what has ended.
+
+        What was never started goes back to the queue; only what was started and cannot be found is `lost`.
+        """
+        if claim.job.executor not in self.executors:
+            await self._leave(claim, cancel)
+            return
+        await self._announce(claim, EntryKind.ADOPTED)
+        process = await self._attach(claim) if claim.process is not None else None
+        if process is None and claim.job.started_at is None:
+            log.info("a job was never started, back to the queue", extra={"job_id": claim.job.id})
+            await self._release(claim)
+            return
+        if process is None:
+            gone = Exit(
+                code=None, reason=Reason.LOST, note="The script's process is gone; what became of it is unknown."
+            )
+            outcome = judge(
+                claim.job, gone, None, now=self.clock.now(), started_at=claim.job.started_at or claim.job.created_at
+            )
+            await self._finish(claim, outcome, None)
+            return
+        if claim.job.started_at is None:
+            claim = replace(claim, job=await self._mark_started(claim, self.clock.now()))
+        await self._supervise(claim, process, cancel, resume=True)
+
+    async def _leave(self, claim: Claim, cancel: asyncio.Event) -> None:
+        """A job of an executor that is not in use here any more: it may well run, so it is neither lost nor run again."""
+        log.warning(
+            "a job runs with an executor that is not in use here: start again with it, or cancel the job",
+            extra={"job_id": claim.job.id, "executor": claim.job.executor},
+        )
+        await cancel.wait()
+        await self._finish(claim, self._ended(claim.job, CANCELLED), None)
+
+    async def _announce(self, claim: Claim, kind: EntryKind) -> None:
+        """Write that the job has a supervisor, and under which name its process will be found."""
+        job = claim.job
+
+        async def write() -> None:
+            async with self.store.begin() as repos:
+                if kind is EntryKind.CLAIMED:
+                    token = self.surroundings.token(job.id, job.attempt)
+                    name = process_name(job.id, job.attempt)
+                    await repos.jobs.start_attempt(claim, process=name, token_digest=token_digest(token))
+                await repos.journal.append(
+                    job.id,
+                    kind,
+                    at=self.clock.now(),
+                    by=self.owner,
+                    data={"attempt": job.attempt, "fence": claim.fence},
+                )
+
+        await persist(write)
+        self.feed.changed(job)
+
+    async def _start(self, claim: Claim, cancel: asyncio.Event) -> Process | None:
+        """Start the process; None when cancelling came first. What was begun and not awaited is ended later."""
+        job = claim.job
+        executor = self.executors.get(job.executor)
+        if executor is None:
+            raise StartFailedError(
+                f"The {job.executor} executor is not part of this installation; `cronium doctor` says what is.",
+                reason=Reason.INVALID,
+            )
+        starting = asyncio.ensure_future(self._prepare_and_start(job, executor))
+        cancelling = asyncio.ensure_future(cancel.wait())
+        try:
+            await asyncio.wait(
+                {starting, cancelling},
+                timeout=self.patience.setup.total_seconds(),
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+            if starting.done():
+                return starting.result()
+        finally:
+            cancelling.cancel()
+            starting.cancel()
+        await asyncio.wait({starting})
+        if not starting.cancelled() and starting.exception() is None:
+            return starting.result()  # it was quicker than the cancelling: supervise it, and end it there
+        await self.end(job, executor)
+        if cancel.is_set():
+            return None
+        raise StartFailedError(
+            f"Setting the job up took longer than {self.patience.setup.total_seconds():g} s.", reason=Reason.TIMEOUT
+        )
+
+    async def _prepare_and_start(self, job: Job, executor: Executor) -> Process:
+        directory = self.surroundings.directory(job)
+        try:
+            return await executor.start(await self._prepare(job, executor.placement(directory)))
+        except UnavailableError as error:
+            await self.end(job, executor)  # it may have been started all the same
+            raise StartFailedError(error.message, reason=Reason.HOST_UNREACHABLE) from error
+        except OSError as error:
+            raise StartFailedError(
+                f"The job's files could not be written under {directory.parent}: {error}", reason=Reason.LIMIT
+            ) from error
+
+    async def _prepare(self, job: Job, placement: Placement) -> ProcessSpec:
+        """Prepare in a thread. Cancelling waits for it: files that it writes later would be left behind."""
+        preparing = asyncio.ensure_future(asyncio.to_thread(prepare, job, self.surroundings, placement))
+        try:
+            return await asyncio.shield(preparing)
+        except asyncio.CancelledError:
+            await asyncio.wait({preparing}, timeout=self.patience.grace.total_seconds())
+            raise
+
+    async def end(self, job: Job, executor: Executor) -> None:
+        """End the attempt's process, if there is one: after a start that was broken off, or when a job is given up."""
+        try:
+            process = await executor.attach(process_name(job.id, job.attempt))
+            if process is not None:
+                await process.remove()
+        except UnavailableError as error:
+            log.warning(
+                "could not look for a process to end, it is left for the sweep",
+                extra={"job_id": job.id, "error": str(error)},
+            )
+
+    async def _attach(self, claim: Claim) -> Process | None:
+        """Find the process, waiting as long as its executor is away: a job is not lost because Docker restarts."""
+        executor = self.executors.get(claim.job.executor)
+        if executor is None or claim.process is None:
+            return None
+        while True:
+            try:
+                return await executor.attach(claim.process)
+            except UnavailableError as error:
+                log.warning("cannot attach yet", extra={"job_id": claim.job.id, "error": str(error)})
+                await asyncio.sleep(self.patience.attach_retry.total_seconds())
+
+    async def _mark_started(self, claim: Claim, at: datetime) -> Job:
+        created = claim.job.created_at
+        queued_ms = claim.job.timings.queued_ms or 0
+        setup_ms = max(0, round((at - created).total_seconds() * 1000) - queued_ms)
+
+        async def write() -> Job:
+            async with self.store.begin() as repos:
+                await repos.jobs.mark_started(claim, at=at, setup_ms=setup_ms)
+                await repos.journal.append(
+                    claim.job.id, EntryKind.STARTED, at=at, by=self.owner, data={"attempt": claim.job.attempt}
+                )
+                return await repos.jobs.get(claim.job.id)
+
+        job = await persist(write)
+        self.observer.job_started(job, (at - created).total_seconds())
+        self.feed.changed(job)
+        return job
+
+    async def _supervise(self, claim: Claim, process: Process, cancel: asyncio.Event, *, resume: bool) -> None:
+        job = claim.job
+        token = self.surroundings.token(job.id, job.attempt)
+        writer = LogWriter(
+            store=self.store,
+            clock=self.clock,
+            feed=self.feed,
+            observer=self.observer,
+            claim=claim,
+            mask=Mask([token]),
+            limits=self.log_limits,
+        )
+        async with asyncio.TaskGroup() as tasks:
+            pumping = tasks.create_task(writer.pump(process, resume=resume))
+            exit_, ending = await self._see_end(job, process, cancel, tasks)
+            await pumping
+        if exit_.note is not None:
+            await writer.system(exit_.note)
+        started_at = job.started_at or self.clock.now()
+        outcome = judge(job, exit_, ending, now=self.clock.now(), started_at=started_at)
+        await self._finish(claim, outcome, process)
+
+    async def _see_end(
+        self, job: Job, process: Process, cancel: asyncio.Event, tasks: asyncio.TaskGroup
+    ) -> tuple[Exit, Ending | None]:
+        """Wait for the process, and end it when cancelling is asked for or its time is over."""
+        exiting = tasks.create_task(process.wait())
+        cancelling = tasks.create_task(cancel.wait())
+        deadline = (job.started_at or self.clock.now()) + job.spec.timeout
+        # At least a moment: a script that ended while nobody supervised it may need a call to say so.
+        left = max(LOOK_SECONDS, (deadline - self.clock.now()).total_seconds())
+        await asyncio.wait({exiting, cancelling}, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+        ending: Ending | None = None
+        if not exiting.done():
+            ending = CANCELLED if cancel.is_set() else _timed_out(job.spec.timeout)
+            await self._end(process, exiting)
+        cancelling.cancel()
+        exit_ = await exiting
+        if (
+            ending is not None
+            and ending.reason is Reason.TIMEOUT
+            and exit_.finished_at
+            and exit_.finished_at < deadline
+        ):
+            ending = None  # it ended in time, we only learned of it late
+        return exit_, ending
+
+    async def _end(self, process: Process, exiting: asyncio.Task[Exit]) -> None:
+        """TERM, a grace period, KILL of the whole tree; KILL again until it is heard."""
+        await self._signal(process, Signal.TERM)
+        await asyncio.wait({exiting}, timeout=self.patience.grace.total_seconds())
+        while not exiting.done():
+            await self._signal(process, Signal.KILL)
+            await asyncio.wait({exiting}, timeout=5.0)
+
+    async def _signal(self, process: Process, signal: Signal) -> None:
+        try:
+            await process.signal(signal)
+        except UnavailableError as error:
+            log.warning("cannot signal yet", extra={"process_name": process.name, "error": str(error)})
+
+    async def _finish(self, claim: Claim, outcome: Outcome, process: Process | None) -> None:
+        """Store the result; only then remove the process and its files."""
+        job = await persist(lambda: finish(self.store, self.clock, claim, outcome, by=self.owner))
+        self.observer.job_finished(job)
+        self.feed.changed(job)
+        self.follow()
+        if process is not None:
+            try:
+                await process.remove()
+            except UnavailableError as error:
+                log.warning("left for the sweep", extra={"process_name": process.name, "error": str(error)})
+        await asyncio.to_thread(clean, claim.job, self.surroundings)
+
+    async def _release(self, claim: Claim) -> None:
+        async def write() -> Job:
+            async with self.store.begin() as repos:
+                job = await repos.jobs.release(claim)
+                data = {"message": "The script was never started; the job waits for another attempt."}
+                await repos.journal.append(job.id, EntryKind.QUEUED, at=self.clock.now(), by=self.owner, data=data)
+                return job
+
+        self.feed.changed(await persist(write))
+        await asyncio.to_thread(clean, claim.job, self.surroundings)
+
+    def _ended(self, job: Job, ending: Ending) -> Outcome:
+        return Outcome(
+            status=ending.status,
+            reason=ending.reason,
+            message=ending.message,
+            finished_at=self.clock.now(),
+            timings=Timings(queued_ms=job.timings.queued_ms),
+        )
+
+    def _not_started(self, job: Job, reason: Reason, message: str) -> Outcome:
+        status = JobStatus.TIMED_OUT if reason is Reason.TIMEOUT else JobStatus.FAILED
+        return self._ended(job, Ending(status=status, reason=reason, message=message))
+
+
+def _timed_out(timeout: timedelta) -> Ending:
+    return Ending(
+        status=JobStatus.TIMED_OUT,
+        reason=Reason.TIMEOUT,
+        message=f"The script ran longer than its timeout of {timeout.total_seconds():g} s and was ended.",
+    )

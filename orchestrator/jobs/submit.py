@@ -1,0 +1,94 @@
+"""Submit: one transaction stores the job as queued with its journal entry; then the dispatcher is woken."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from orchestrator.contracts.clock import Clock
+from orchestrator.contracts.observer import Observer
+from orchestrator.contracts.store import Repositories, Store
+from orchestrator.errors import Fault, InvalidError
+from orchestrator.model.jobs import Job, JobId, JobStatus, RunId, TriggerKind
+from orchestrator.model.journal import EntryKind
+from orchestrator.model.json import Json
+from orchestrator.model.specs import ExecutorKind, JobSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submission:
+    """A wish to run something. `by` says who: `token:<name>`, `cli:<user>`, `engine`."""
+
+    spec: JobSpec
+    trigger: TriggerKind
+    by: str
+    run_id: RunId | None = None
+    step: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submitter:
+    """Turns submissions into queued jobs."""
+
+    store: Store
+    clock: Clock
+    observer: Observer
+    new_id: Callable[[str], str]
+    wake: Callable[[], None]
+    default_executor: ExecutorKind
+    executors: frozenset[ExecutorKind]
+    queue: str
+
+    async def submit(self, submission: Submission) -> Job:
+        """
+        Store the job durably and return it; it runs as soon as there is room.
+
+        Raises `InvalidError` (`executor_missing`) for an executor that this installation has no slots for.
+        """
+        async with self.store.begin() as repos:
+            job = await self.enqueue(repos, submission)
+        self.announce(job)
+        return job
+
+    async def enqueue(self, repos: Repositories, submission: Submission) -> Job:
+        """Store the job inside a transaction of the caller, who calls `announce` when it is committed."""
+        job = self.build(submission)
+        stored = await repos.jobs.insert(job)
+        if stored.id == job.id:
+            data: dict[str, Json] = {"executor": job.executor, "trigger": job.trigger}
+            await repos.journal.append(job.id, EntryKind.QUEUED, at=job.created_at, by=submission.by, data=data)
+        return stored
+
+    def announce(self, job: Job) -> None:
+        """Tell those who wait for work, after the commit."""
+        self.observer.job_submitted(job)
+        self.wake()
+
+    def build(self, submission: Submission, *, runs: bool = True) -> Job:
+        """The job a submission becomes, not stored yet. One that never `runs` may name an executor that is not in use."""
+        spec = submission.spec
+        executor = choose_executor(spec, self.default_executor)
+        if runs and executor not in self.executors:
+            usable = ", ".join(sorted(self.executors))
+            message = f"The {executor} executor is not in use here (in use: {usable}); `cronium doctor` says why."
+            raise InvalidError(message, faults=(Fault(path="executor", message=message),), code="executor_missing")
+        return Job(
+            id=JobId(self.new_id("job")),
+            status=JobStatus.QUEUED,
+            spec=spec,
+            executor=executor,
+            queue=self.queue,
+            trigger=submission.trigger,
+            priority=spec.priority,
+            created_at=self.clock.now(),
+            input=spec.input,
+            run_id=submission.run_id,
+            step=submission.step,
+        )
+
+
+def choose_executor(spec: JobSpec, default: ExecutorKind) -> ExecutorKind:
+    """The executor the spec names; Docker where it names an image; else the configured default."""
+    if spec.executor is not None:
+        return spec.executor
+    return ExecutorKind.DOCKER if spec.image is not None else default

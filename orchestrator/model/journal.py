@@ -1,0 +1,42 @@
+"""The journal: each change of state of a job or run, with who and why."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from orchestrator.model.json import Json
+
+
+class EntryKind(StrEnum):
+    """What happened. Job entries first, then entries of runs."""
+
+    QUEUED = "queued"
+    CLAIMED = "claimed"
+    ADOPTED = "adopted"
+    STARTED = "started"
+    CANCEL_REQUESTED = "cancel_requested"
+    FINISHED = "finished"
+
+    RUN_STARTED = "run_started"
+    STEP_STARTED = "step_started"
+    STEP_COMPLETED = "step_completed"
+    STEP_FAILED = "step_failed"
+    STEP_SKIPPED = "step_skipped"
+    WORKFLOW_SUCCEEDED = "workflow_succeeded"
+    WORKFLOW_FAILED = "workflow_failed"
+    WORKFLOW_CANCELLED = "workflow_cancelled"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One entry; `seq` counts from 1 per subject (a job or run id) without gaps. `by` is a person, token or `engine`."""
+
+    subject: str
+    seq: int
+    at: datetime
+    kind: EntryKind
+    by: str
+    data: Mapping[str, Json] = field(default_factory=dict)

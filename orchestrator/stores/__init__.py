@@ -1,0 +1,3 @@
+"""Plugs: stores."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""Repositories in SQL, written once for every database."""
+
+from __future__ import annotations

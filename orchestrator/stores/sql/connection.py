@@ -1,0 +1,41 @@
+"""What the repositories ask of a database: a connection that runs statements, and the few words that differ."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias
+
+Value: TypeAlias = "str | int | bytes | None"
+Row: TypeAlias = tuple[Any, ...]
+
+
+class Connection(Protocol):
+    """
+    Runs one statement at a time, inside the transaction that the connection stands for.
+
+    Placeholders are `$1` to `$n`, and a statement mentions them for the first time in rising order. Raises the errors
+    that `contracts.store` promises; a violated constraint is a `ConflictError`.
+    """
+
+    async def rows(self, sql: str, *args: Value) -> list[Row]:
+        """Run the statement and return its rows (of a query, or of RETURNING)."""
+        ...
+
+    async def change(self, sql: str, *args: Value) -> int:
+        """Run the statement and return how many rows it touched."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dialect:
+    """
+    Fragments of SQL in which databases differ.
+
+    `now` is the database's clock in microseconds since 1970, the same throughout a statement. `for_update` keeps a
+    row that was read from others until the transaction ends, `skip_locked` does so and passes over rows that others
+    keep; both are empty where only one transaction writes at a time, and on a connection that only reads.
+    """
+
+    now: str
+    for_update: str
+    skip_locked: str

@@ -1,0 +1,3 @@
+"""Plugs: the clock, logging and metrics of production."""
+
+from __future__ import annotations

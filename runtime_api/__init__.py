@@ -1,0 +1,3 @@
+"""The door for scripts: served on a socket of its own, knows nothing of the engine behind `backend.Backend`."""
+
+from __future__ import annotations

@@ -1,0 +1,73 @@
+"""Delivering the outbox: at least once, for as long as it takes."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from orchestrator.errors import UnavailableError
+from orchestrator.jobs.follow import Follower
+from orchestrator.stores.sqlite import open_sqlite_store
+from tests.fakes import FakeClock
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+async def store(tmp_path: Path, clock: FakeClock):
+    async with open_sqlite_store(tmp_path / "test.db", clock=clock, exclusive=True) as store:
+        yield store
+
+
+async def add(store, clock: FakeClock, key: str, kind: str) -> None:
+    async with store.begin() as repos:
+        await repos.outbox.add(key, kind, queue="q", payload={"key": key}, at=clock.now())
+
+
+async def delivering(follower: Follower, until: asyncio.Event) -> None:
+    async with asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(follower.run())
+        async with asyncio.timeout(20):
+            await until.wait()
+        task.cancel()
+
+
+async def test_an_item_is_tried_again_until_it_succeeds_however_often_that_is(store, clock: FakeClock):
+    tries, done = 0, asyncio.Event()
+
+    async def handle(payload: object) -> None:
+        nonlocal tries
+        tries += 1
+        asyncio.get_running_loop().call_soon(clock.advance, timedelta(hours=1))  # once the next try is set
+        if tries <= 60:
+            raise UnavailableError("not yet")
+        done.set()
+
+    await add(store, clock, "one", "kind")
+    quick = timedelta(milliseconds=1)
+    await delivering(Follower(store=store, clock=clock, handlers={"kind": handle}, queue="q", poll_every=quick), done)
+
+    assert tries == 61
+
+
+async def test_one_that_fails_does_not_keep_the_others(store, clock: FakeClock):
+    done = asyncio.Event()
+
+    async def fail(payload: object) -> None:
+        raise UnavailableError("never")
+
+    async def succeed(payload: object) -> None:
+        done.set()
+
+    await add(store, clock, "bad", "bad")
+    await add(store, clock, "good", "good")
+    handlers = {"bad": fail, "good": succeed}
+    await delivering(Follower(store=store, clock=clock, handlers=handlers, queue="q"), done)
+
+    assert done.is_set()
