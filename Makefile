@@ -5,13 +5,16 @@ BIN    := $(VENV)/bin
 PYTHON ?= python3
 
 help: ## Show this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 18
 
 demo: $(VENV)/.run ## Run the example workflow, from nothing
 	@$(BIN)/cronium run examples/hello.yaml
 
 test: $(VENV)/.dev ## Run the tests that need nothing but Python
-	@$(BIN)/pytest -q -m "not docker" -n auto --dist loadfile
+	@$(BIN)/pytest -q -m "not docker and not distributed" -n auto --dist loadfile
+
+test-distributed: $(VENV)/.dev ## Run the tests that need Postgres and Valkey or Redis; starts them itself
+	@$(BIN)/pytest -q -m distributed -n auto --dist loadfile
 
 test-docker: $(VENV)/.dev ## Run the tests that need a Docker daemon
 	@$(BIN)/pytest -q -m docker
@@ -29,8 +32,8 @@ bench: $(VENV)/.dev ## Measure speed beside a floor taken in the same run
 	@$(BIN)/python benchmarks/bench.py
 
 lock: $(VENV)/.dev ## Resolve the pinned dependencies again
-	@$(BIN)/uv pip compile --quiet pyproject.toml --group build --universal --generate-hashes --no-header --no-annotate --no-emit-index-url -o requirements.lock
-	@$(BIN)/uv pip compile --quiet pyproject.toml --group dev --universal --generate-hashes --no-header --no-annotate --no-emit-index-url -o requirements-dev.lock
+	@$(BIN)/uv pip compile --quiet pyproject.toml --extra valkey --group build --universal --generate-hashes --no-header --no-annotate --no-emit-index-url -o requirements.lock
+	@$(BIN)/uv pip compile --quiet pyproject.toml --extra valkey --group dev --universal --generate-hashes --no-header --no-annotate --no-emit-index-url -o requirements-dev.lock
 
 clean: ## Remove the virtual environment and caches
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
@@ -59,4 +62,4 @@ $(VENV)/.dev: $(VENV)/.uv requirements-dev.lock pyproject.toml
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
 	@touch $@ $(VENV)/.run
 
-.PHONY: help demo test test-docker lint format bench lock clean
+.PHONY: help demo test test-distributed test-docker lint format bench lock clean

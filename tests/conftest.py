@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.services import Postgres, Redis, missing_servers, running_postgres, running_redis
+
 ROOT = Path(__file__).parents[1]
 CRONIUM = ROOT / ".venv" / "bin" / "cronium"
 DOCKER_SOCKET = "/var/run/docker.sock"
+
+# A shell that starts us in the background lets us ignore Ctrl-C, and so would every command that a test interrupts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def docker_problem() -> str | None:
@@ -25,13 +32,39 @@ def docker_problem() -> str | None:
         return f"no Docker daemon at {DOCKER_SOCKET}: {error.strerror}"
 
 
+PROBLEMS = {"docker": docker_problem, "distributed": missing_servers}
+
+
 @pytest.hookimpl(trylast=True)  # after `-m` has taken out what was not asked for
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    marked = [item for item in items if item.get_closest_marker("docker")]
-    problem = docker_problem() if marked else None
-    if problem is None:
-        return
-    if os.environ.get("CI"):
-        raise pytest.UsageError(f"tests marked `docker` must run in CI: {problem}")
-    for item in marked:
-        item.add_marker(pytest.mark.skip(reason=problem))
+    for marker, find_problem in PROBLEMS.items():
+        marked = [item for item in items if item.get_closest_marker(marker)]
+        problem = find_problem() if marked else None
+        if problem is None:
+            continue
+        if os.environ.get("CI"):
+            raise pytest.UsageError(f"tests marked `{marker}` must run in CI: {problem}")
+        for item in marked:
+            item.add_marker(pytest.mark.skip(reason=problem))
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A Postgres cluster for all tests of this process, each of which makes a database of its own."""
+    with running_postgres() as server:
+        yield server
+
+
+@pytest.fixture
+def database(postgres: Postgres) -> Iterator[str]:
+    """The URL of an empty Postgres database of this test's own."""
+    name = postgres.create_database()
+    yield postgres.url(name)
+    postgres.drop_database(name)
+
+
+@pytest.fixture(scope="session")
+def redis() -> Iterator[Redis]:
+    """A Redis or Valkey for all tests of this process, which clear it before they use it."""
+    with running_redis() as server:
+        yield server
