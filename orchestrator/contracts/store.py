@@ -8,8 +8,8 @@ NUL included; JSON values come back equal, with object keys in order.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Generic, Protocol, TypeVar
@@ -24,6 +24,7 @@ from orchestrator.model.variables import Variable
 from orchestrator.model.workflows import Run, RunStatus
 
 ItemT = TypeVar("ItemT")
+EVERYTHING = "*"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -315,12 +316,42 @@ class Repositories(Protocol):
     def outbox(self) -> OutboxRepository: ...
 
 
+class Bell(Protocol):
+    """
+    Wake-ups among the orchestrators that share a store.
+
+    A hint and never the truth: one may be lost, so whoever listens also looks unasked, and looks at everything when it
+    hears `EVERYTHING`.
+    """
+
+    def ring(self, topic: str) -> None:
+        """
+        Wake those who listen in other orchestrators, soon. Never waits and never fails; call it after the commit.
+
+        `topic` is short (500 characters at most) and has no newline. Topics rung at nearly the same time may arrive as one.
+        """
+        ...
+
+    def listen(self, heard: Callable[[str], None]) -> AbstractContextManager[None]:
+        """
+        Call `heard` with each topic that another orchestrator rings, while the block is open.
+
+        `EVERYTHING` is heard when wake-ups may have been missed: after a connection was lost and made again.
+        """
+        ...
+
+
 class Store(Protocol):
     """What must not be lost."""
 
     @property
     def driver(self) -> str:
         """`sqlite` or `postgres`: a label for logs and metrics."""
+        ...
+
+    @property
+    def bell(self) -> Bell:
+        """Wakes the other orchestrators on this store; silent where there can be none."""
         ...
 
     def begin(self) -> AbstractAsyncContextManager[Repositories]:

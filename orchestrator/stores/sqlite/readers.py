@@ -9,8 +9,8 @@ from queue import SimpleQueue
 
 import apsw
 
-from orchestrator.errors import InvalidError
 from orchestrator.stores.sql.connection import Row, Value
+from orchestrator.stores.sql.reading import read_only, require_query
 from orchestrator.stores.sqlite.connect import execute
 from orchestrator.stores.sqlite.worker import Worker, finished, open_worker
 from orchestrator.stores.sqlite.writer import Writer
@@ -26,12 +26,12 @@ class Readers:
     idle: SimpleQueue[apsw.Connection]
 
     async def rows(self, sql: str, *args: Value) -> list[Row]:
-        _require_query(sql)
+        require_query(sql)
         # Cancelled, the query runs on and is forgotten: nothing depends on its connection.
         return await self.worker.submit(self._query, sql, args)
 
     async def change(self, sql: str, *_args: Value) -> int:
-        raise _read_only(sql)
+        raise read_only(sql)
 
     def _query(self, sql: str, args: tuple[Value, ...]) -> list[Row]:
         connection = self.idle.get_nowait()
@@ -68,18 +68,9 @@ class TurnReader:
     writer: Writer
 
     async def rows(self, sql: str, *args: Value) -> list[Row]:
-        _require_query(sql)
+        require_query(sql)
         async with self.writer.block() as block:
             return await block.rows(sql, *args)
 
     async def change(self, sql: str, *_args: Value) -> int:
-        raise _read_only(sql)
-
-
-def _require_query(sql: str) -> None:
-    if not sql.lstrip().startswith("SELECT"):
-        raise _read_only(sql)
-
-
-def _read_only(sql: str) -> InvalidError:
-    return InvalidError(f"Writing needs Store.begin, not Store.read: {sql.split(maxsplit=1)[0]}.", code="read_only")
+        raise read_only(sql)

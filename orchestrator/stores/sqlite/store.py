@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from orchestrator.contracts.clock import Clock
-from orchestrator.contracts.store import Repositories, Store
+from orchestrator.contracts.store import Bell, Repositories, Store
+from orchestrator.stores.bell import SilentBell
 from orchestrator.stores.migrate import read_migrations
 from orchestrator.stores.sql.connection import Connection
 from orchestrator.stores.sql.repositories import bind
@@ -30,6 +31,7 @@ class SqliteStore:
 
     writer: Writer
     reader: Connection
+    bell: Bell = field(default_factory=SilentBell)
 
     @property
     def driver(self) -> str:

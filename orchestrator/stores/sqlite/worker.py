@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import ParamSpec, TypeVar
 
+from orchestrator.stores.settle import settle
 from orchestrator.stores.sqlite.errors import store_unavailable
 
 ParamsP = ParamSpec("ParamsP")
@@ -51,22 +52,6 @@ async def open_worker(name: str, *, threads: int, close: Callable[[], None]) -> 
         yield worker
     finally:
         await worker.close(close)
-
-
-async def settle(call: asyncio.Future[ResultT]) -> bool:
-    """
-    Wait until a call has ended, whatever happens; say whether we were cancelled meanwhile.
-
-    A thread cannot be stopped: leaving before it has ended would let it work on a connection that others use already.
-    """
-    interrupted = False
-    while not call.done():
-        try:
-            await asyncio.wait({call})
-        except asyncio.CancelledError:
-            interrupted = True
-    call.exception()  # whoever was cancelled does not ask for it
-    return interrupted
 
 
 async def finished(call: asyncio.Future[ResultT]) -> ResultT:

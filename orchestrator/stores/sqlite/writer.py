@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.errors import ConflictError, CroniumError, UnavailableError
+from orchestrator.stores.settle import settle
 from orchestrator.stores.sql.connection import Row, Value
 from orchestrator.stores.sqlite.errors import store_unavailable
 from orchestrator.stores.sqlite.transaction import Transaction
-from orchestrator.stores.sqlite.worker import Worker, settle
+from orchestrator.stores.sqlite.worker import Worker
 
 MAX_BATCH_SECONDS = 0.05
 TURN_SECONDS = 30.0

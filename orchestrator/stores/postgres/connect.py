@@ -1,0 +1,133 @@
+"""Connections to Postgres: where to, with which settings, and the pool of them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from urllib.parse import unquote, urlsplit
+
+import asyncpg
+
+from orchestrator.errors import InvalidError, UnavailableError
+from orchestrator.stores.postgres.errors import OURS_TO_HANDLE, is_refusal, store_unavailable, translate
+
+CONNECT_SECONDS = 5.0
+COMMAND_SECONDS = 30.0
+FIRST_DELAY_SECONDS = 0.1
+MAX_DELAY_SECONDS = 1.0
+_STATEMENTS_KEPT = 256
+# The server lets go of what a client held that died without a word.
+_SESSION = {
+    "application_name": "cronium",
+    "lock_timeout": "10s",
+    "idle_in_transaction_session_timeout": "60s",
+    "tcp_keepalives_idle": "30",
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "3",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Address:
+    """Where a database is: `url` to connect with, which may hold a password, and `where` to speak of it."""
+
+    url: str = field(repr=False)
+    where: str
+
+    @classmethod
+    def parse(cls, url: str) -> Address:
+        """Raises `InvalidError` for what is no URL of a Postgres database, without repeating it."""
+        try:
+            parts = urlsplit(url)
+            port = parts.port or 5432
+        except ValueError as error:
+            raise InvalidError(
+                "The database URL is not a valid URL; write postgresql://user@host:5432/name."
+            ) from error
+        if parts.scheme not in ("postgresql", "postgres"):
+            raise InvalidError(f"A URL of Postgres starts with postgresql://, not {parts.scheme!r}.")
+        name = unquote(parts.path.removeprefix("/")) or "its default database"
+        return cls(url=url, where=f"Postgres at {parts.hostname or 'its usual socket'}:{port}/{name}")
+
+
+async def connect(address: Address) -> asyncpg.Connection[asyncpg.Record]:
+    """One connection outside the pool. Raises errors of ours."""
+    try:
+        return await asyncpg.connect(
+            address.url, timeout=CONNECT_SECONDS, command_timeout=COMMAND_SECONDS, server_settings=_SESSION
+        )
+    except OURS_TO_HANDLE as error:
+        raise translate(error, address.where) from error
+
+
+@asynccontextmanager
+async def open_pool(address: Address, *, size: int) -> AsyncIterator[asyncpg.Pool[asyncpg.Record]]:
+    """A pool of at most `size` connections."""
+    pool = asyncpg.create_pool(
+        address.url,
+        min_size=1,
+        max_size=size,
+        max_inactive_connection_lifetime=300,
+        timeout=CONNECT_SECONDS,
+        command_timeout=COMMAND_SECONDS,
+        statement_cache_size=_STATEMENTS_KEPT,
+        server_settings=_SESSION,
+        reset=_keep_session,
+    )
+    try:
+        await pool
+    except OURS_TO_HANDLE as error:
+        raise translate(error, address.where) from error
+    try:
+        yield pool
+    finally:
+        await _close(pool)
+
+
+async def _keep_session(_connection: object) -> None:
+    """No statement of ours leaves anything in a session, so a connection goes back as it is."""
+
+
+async def _close(pool: asyncpg.Pool[asyncpg.Record]) -> None:
+    """Wait for what still runs, briefly; then break off."""
+    try:
+        async with asyncio.timeout(CONNECT_SECONDS):
+            await pool.close()
+    except (TimeoutError, *OURS_TO_HANDLE):
+        pool.terminate()
+
+
+async def wait_for(address: Address, patience: timedelta) -> None:
+    """Connect once, trying again while the server cannot be reached: it may be starting beside us."""
+    delay = FIRST_DELAY_SECONDS
+    last: UnavailableError | None = None
+    try:
+        async with asyncio.timeout(patience.total_seconds()):
+            while True:
+                last = await _attempt(address)
+                if last is None:
+                    return
+                await asyncio.sleep(delay)
+                delay = min(delay * 2, MAX_DELAY_SECONDS)
+    except TimeoutError:
+        pass
+    said = f" Last: {last.message}" if last is not None else ""
+    raise store_unavailable(f"{address.where} did not answer within {patience.total_seconds():g} s.{said}")
+
+
+async def _attempt(address: Address) -> UnavailableError | None:
+    """Connect and hang up; the error if that was not possible yet. What waiting will not change is raised."""
+    try:
+        connection = await connect(address)
+    except UnavailableError as error:
+        if is_refusal(error.__cause__):
+            raise
+        return error
+    try:
+        await connection.close(timeout=CONNECT_SECONDS)
+    except OURS_TO_HANDLE:
+        connection.terminate()
+    return None

@@ -1,0 +1,176 @@
+"""`Store` on Postgres."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+import asyncpg
+
+from orchestrator.contracts.store import Bell, Repositories, Store
+from orchestrator.errors import ConflictError, UnavailableError
+from orchestrator.stores.migrate import read_migrations
+from orchestrator.stores.postgres.bell import open_bell
+from orchestrator.stores.postgres.connect import Address, open_pool, wait_for
+from orchestrator.stores.postgres.errors import OURS_TO_HANDLE, translate
+from orchestrator.stores.postgres.schema import migrate
+from orchestrator.stores.postgres.transaction import Block, PoolConnection, was_committed
+from orchestrator.stores.sql.connection import Dialect, Row, Value
+from orchestrator.stores.sql.reading import read_only, require_query
+from orchestrator.stores.sql.repositories import bind
+
+PACKAGE = "orchestrator.stores.postgres"
+NOW = "CAST(EXTRACT(EPOCH FROM statement_timestamp()) * 1000000 AS BIGINT)"
+DIALECT = Dialect(now=NOW, for_update="FOR UPDATE", skip_locked="FOR UPDATE SKIP LOCKED")
+READING = Dialect(now=NOW, for_update="", skip_locked="")
+TURN_SECONDS = 30.0
+DOUBT_SECONDS = 600.0
+DOUBT_STEP_SECONDS = 0.2
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class PostgresStore:
+    """A pool of connections: a block has one of its own, a query takes whichever is free."""
+
+    pool: asyncpg.Pool[asyncpg.Record]
+    where: str
+    ringer: Bell
+    dialect: Dialect
+    _inside: set[asyncio.Task[Any]] = field(default_factory=set)
+
+    @property
+    def driver(self) -> str:
+        return "postgres"
+
+    @property
+    def bell(self) -> Bell:
+        return self.ringer
+
+    @asynccontextmanager
+    async def begin(self) -> AsyncIterator[Repositories]:
+        task = asyncio.current_task()
+        if task is None or task in self._inside:
+            raise ConflictError("A transaction is open in this task already; Store.begin is never nested.")
+        self._inside.add(task)
+        try:
+            async with self._block() as block:
+                yield bind(block, self.dialect)
+        finally:
+            self._inside.discard(task)
+
+    @asynccontextmanager
+    async def _block(self) -> AsyncIterator[Block]:
+        connection = await self._acquire()
+        block = Block(connection, self.where)
+        try:
+            await block.begin()
+            try:
+                yield block
+            except BaseException:
+                await block.roll_back()
+                raise
+            certain = await block.commit()
+        finally:
+            await self.pool.release(connection)
+        if not certain:
+            await self._settle_doubt(block)
+
+    async def _acquire(self) -> PoolConnection:
+        try:
+            return await self.pool.acquire(timeout=TURN_SECONDS)
+        except TimeoutError as error:
+            raise UnavailableError(
+                f"The store was busy for {TURN_SECONDS:g} s; try again.", code="store_busy"
+            ) from error
+        except OURS_TO_HANDLE as error:
+            raise translate(error, self.where) from error
+
+    async def _settle_doubt(self, block: Block) -> None:
+        """
+        The connection was lost while committing: ask what became of the transaction, as long as it takes.
+
+        Guessing would be wrong either way: a result written twice is refused as a stranger's, one not written is lost.
+        """
+        lost = translate(ConnectionError("the connection was lost while committing"), self.where)
+        if block.number is None:
+            raise lost  # it had changed nothing
+        try:
+            async with asyncio.timeout(DOUBT_SECONDS):
+                committed = await self._fate(block.number)
+        except TimeoutError as error:
+            raise UnavailableError(
+                f"{lost.message} Whether the change was stored is not known.", code="in_doubt"
+            ) from error
+        log.info("a commit was in doubt", extra={"transaction": block.number, "committed": committed})
+        if not committed:
+            raise lost
+
+    async def _fate(self, number: int) -> bool:
+        while True:
+            try:
+                committed = await was_committed(self.pool.fetchval, number)
+            except OURS_TO_HANDLE as error:
+                log.debug("cannot ask yet", extra={"error": str(error)})
+            else:
+                if committed is not None:
+                    return committed
+            await asyncio.sleep(DOUBT_STEP_SECONDS)
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[Repositories]:
+        yield bind(_Reader(self), READING)
+
+    async def query(self, sql: str, args: tuple[Value, ...]) -> list[Row]:
+        """Run a query on whichever connection is free, on committed data."""
+        try:
+            return [tuple(record) for record in await self.pool.fetch(sql, *args)]
+        except OURS_TO_HANDLE as error:
+            raise translate(error, self.where) from error
+
+    async def check(self) -> None:
+        async with self._block() as block:
+            await block.change(
+                f"""INSERT INTO checks (id, checked_at) VALUES (1, {self.dialect.now})
+                    ON CONFLICT (id) DO UPDATE SET checked_at = excluded.checked_at"""
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    """A `Connection` that only reads."""
+
+    store: PostgresStore
+
+    async def rows(self, sql: str, *args: Value) -> list[Row]:
+        require_query(sql)
+        return await self.store.query(sql, args)
+
+    async def change(self, sql: str, *_args: Value) -> int:
+        raise read_only(sql)
+
+
+@asynccontextmanager
+async def open_postgres_store(
+    url: str, *, patience: timedelta, pool_size: int = 10, dialect: Dialect = DIALECT
+) -> AsyncIterator[Store]:
+    """
+    Connect to the database at `url` and bring its schema up to date.
+
+    Raises `UnavailableError` (`store_unavailable`), naming the server without the password, when it does not answer
+    within `patience`, and `InvalidError` for a URL that is none. Several orchestrators share a database. Leases are
+    counted on the database's clock.
+    """
+    address = Address.parse(url)
+    async with AsyncExitStack() as stack:
+        await wait_for(address, patience)
+        await migrate(address, read_migrations(PACKAGE))
+        pool = await stack.enter_async_context(open_pool(address, size=pool_size))
+        ringer = await stack.enter_async_context(open_bell(address))
+        yield PostgresStore(pool, address.where, ringer, dialect)
