@@ -20,6 +20,7 @@ from orchestrator.stores.postgres.errors import OURS_TO_HANDLE, translate
 CHANNEL = "cronium"
 MAX_PAYLOAD_BYTES = 7900  # NOTIFY takes less than 8000
 PULSE_SECONDS = 10.0
+MAX_RUNG = 10_000
 GATHER_SECONDS = 0.005
 FIRST_DELAY_SECONDS = 0.1
 MAX_DELAY_SECONDS = 5.0
@@ -40,6 +41,9 @@ class PostgresBell:
     _lost: bool = False
 
     def ring(self, topic: str) -> None:
+        if len(self._rung) >= MAX_RUNG:
+            self._rung.clear()  # nobody has been hearing us for long
+            topic = EVERYTHING
         self._rung[topic] = None
         self._woken.set()
 
@@ -82,9 +86,18 @@ class PostgresBell:
                 await connection.execute("SELECT 1")  # raises when the connection was lost
                 continue
             await asyncio.sleep(GATHER_SECONDS)
-            rung, self._rung = self._rung, {}
+            await self._send(connection)
+
+    async def _send(self, connection: Listening) -> None:
+        """Send what was rung; what could not be sent is sent over the next connection."""
+        rung, self._rung = self._rung, {}
+        try:
             for payload in _payloads(rung):
                 await connection.execute("SELECT pg_notify($1, $2)", CHANNEL, payload)
+        except BaseException:
+            self._rung = rung | self._rung
+            self._woken.set()
+            raise
 
     async def _wait(self) -> None:
         try:

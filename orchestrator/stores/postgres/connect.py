@@ -12,12 +12,11 @@ from urllib.parse import unquote, urlsplit
 import asyncpg
 
 from orchestrator.errors import InvalidError, UnavailableError
-from orchestrator.stores.postgres.errors import OURS_TO_HANDLE, is_refusal, store_unavailable, translate
+from orchestrator.stores.postgres.errors import OURS_TO_HANDLE, is_refusal, translate
+from orchestrator.waiting import until_ready
 
 CONNECT_SECONDS = 5.0
 COMMAND_SECONDS = 30.0
-FIRST_DELAY_SECONDS = 0.1
-MAX_DELAY_SECONDS = 1.0
 _STATEMENTS_KEPT = 256
 # The server lets go of what a client held that died without a word.
 _SESSION = {
@@ -68,7 +67,7 @@ async def open_pool(address: Address, *, size: int) -> AsyncIterator[asyncpg.Poo
     """A pool of at most `size` connections."""
     pool = asyncpg.create_pool(
         address.url,
-        min_size=1,
+        min_size=0,
         max_size=size,
         max_inactive_connection_lifetime=300,
         timeout=CONNECT_SECONDS,
@@ -101,21 +100,10 @@ async def _close(pool: asyncpg.Pool[asyncpg.Record]) -> None:
 
 
 async def wait_for(address: Address, patience: timedelta) -> None:
-    """Connect once, trying again while the server cannot be reached: it may be starting beside us."""
-    delay = FIRST_DELAY_SECONDS
-    last: UnavailableError | None = None
-    try:
-        async with asyncio.timeout(patience.total_seconds()):
-            while True:
-                last = await _attempt(address)
-                if last is None:
-                    return
-                await asyncio.sleep(delay)
-                delay = min(delay * 2, MAX_DELAY_SECONDS)
-    except TimeoutError:
-        pass
-    said = f" Last: {last.message}" if last is not None else ""
-    raise store_unavailable(f"{address.where} did not answer within {patience.total_seconds():g} s.{said}")
+    """Return when the server takes connections. What waiting will not change is raised at once."""
+    await until_ready(
+        lambda: _attempt(address), what=address.where, code="store_unavailable", limit_seconds=patience.total_seconds()
+    )
 
 
 async def _attempt(address: Address) -> UnavailableError | None:

@@ -30,7 +30,7 @@ _AWAY = (
     asyncpg.IdleInTransactionSessionTimeoutError,
     asyncpg.PostgresSystemError,
     asyncpg.InternalServerError,
-    asyncpg.TargetServerAttributeNotMatched,
+    asyncpg.InternalClientError,  # what asyncpg makes of a server that says goodbye between two statements
 )
 
 # What asyncpg raises that is not a fault in the code that calls it.
@@ -66,6 +66,8 @@ def translate(error: Exception, where: str) -> CroniumError:
 def is_lost(error: BaseException) -> bool:
     """Whether the connection is gone, so that nobody said what became of the statement."""
     if isinstance(error, OSError | asyncpg.PostgresConnectionError | asyncpg.OperatorInterventionError):
+        return not isinstance(error, asyncpg.QueryCanceledError)
+    if isinstance(error, asyncpg.InternalClientError):
         return True
     # What asyncpg says of a connection or pool that is closed has no class of its own.
     return isinstance(error, asyncpg.InterfaceError) and "clos" in str(error)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ from orchestrator.stores.postgres.bell import open_bell
 from orchestrator.stores.postgres.connect import Address, open_pool, wait_for
 from orchestrator.stores.postgres.errors import OURS_TO_HANDLE, translate
 from orchestrator.stores.postgres.schema import migrate
-from orchestrator.stores.postgres.transaction import Block, PoolConnection, was_committed
+from orchestrator.stores.postgres.transaction import Block, Marker, PoolConnection
 from orchestrator.stores.sql.connection import Dialect, Row, Value
 from orchestrator.stores.sql.reading import read_only, require_query
 from orchestrator.stores.sql.repositories import bind
@@ -35,6 +36,26 @@ DOUBT_STEP_SECONDS = 0.2
 log = logging.getLogger(__name__)
 
 
+@dataclass(slots=True)
+class Markers:
+    """Markers for the blocks of one store; one whose block was left in doubt is not used again."""
+
+    store: str = field(default_factory=lambda: secrets.token_hex(8))
+    _free: list[Marker] = field(default_factory=list)
+    _made: int = 0
+
+    def take(self) -> Marker:
+        if not self._free:
+            self._made += 1
+            self._free.append(Marker(f"{self.store}-{self._made}"))
+        marker = self._free.pop()
+        marker.number += 1
+        return marker
+
+    def give_back(self, marker: Marker) -> None:
+        self._free.append(marker)
+
+
 @dataclass(frozen=True, slots=True)
 class PostgresStore:
     """A pool of connections: a block has one of its own, a query takes whichever is free."""
@@ -43,6 +64,7 @@ class PostgresStore:
     where: str
     ringer: Bell
     dialect: Dialect
+    markers: Markers = field(default_factory=Markers)
     _inside: set[asyncio.Task[Any]] = field(default_factory=set)
 
     @property
@@ -68,19 +90,22 @@ class PostgresStore:
     @asynccontextmanager
     async def _block(self) -> AsyncIterator[Block]:
         connection = await self._acquire()
-        block = Block(connection, self.where)
+        marker = self.markers.take()
+        block = Block(connection, marker, self.where)
         try:
             await block.begin()
             try:
                 yield block
             except BaseException:
                 await block.roll_back()
+                self.markers.give_back(marker)
                 raise
             certain = await block.commit()
         finally:
             await self.pool.release(connection)
         if not certain:
-            await self._settle_doubt(block)
+            await self._settle_doubt(marker, changed=block.has_changes)
+        self.markers.give_back(marker)
 
     async def _acquire(self) -> PoolConnection:
         try:
@@ -92,40 +117,42 @@ class PostgresStore:
         except OURS_TO_HANDLE as error:
             raise translate(error, self.where) from error
 
-    async def _settle_doubt(self, block: Block) -> None:
+    async def _settle_doubt(self, marker: Marker, *, changed: bool) -> None:
         """
         The connection was lost while committing: ask what became of the transaction, as long as it takes.
 
         Guessing would be wrong either way: a result written twice is refused as a stranger's, one not written is lost.
         """
         lost = translate(ConnectionError("the connection was lost while committing"), self.where)
-        if block.number is None:
-            raise lost  # it had changed nothing
+        if not changed:
+            raise lost
         try:
             async with asyncio.timeout(DOUBT_SECONDS):
-                committed = await self._fate(block.number)
+                committed = await self._fate(marker)
         except TimeoutError as error:
             raise UnavailableError(
                 f"{lost.message} Whether the change was stored is not known.", code="in_doubt"
             ) from error
-        log.info("a commit was in doubt", extra={"transaction": block.number, "committed": committed})
+        log.info("a commit was in doubt", extra={"committed": committed})
         if not committed:
             raise lost
 
-    async def _fate(self, number: int) -> bool:
+    async def _fate(self, marker: Marker) -> bool:
         while True:
             try:
-                committed = await was_committed(self.pool.fetchval, number)
+                return await marker.was_committed(self.pool.fetchval)
             except OURS_TO_HANDLE as error:
                 log.debug("cannot ask yet", extra={"error": str(error)})
-            else:
-                if committed is not None:
-                    return committed
             await asyncio.sleep(DOUBT_STEP_SECONDS)
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[Repositories]:
         yield bind(_Reader(self), READING)
+
+    async def sweep_markers(self) -> None:
+        """Remove the markers of stores that are long gone; nobody asks for them any more."""
+        async with self._block() as block:
+            await block.change("DELETE FROM commits WHERE written_on < CURRENT_DATE - 7")
 
     async def query(self, sql: str, args: tuple[Value, ...]) -> list[Row]:
         """Run a query on whichever connection is free, on committed data."""
@@ -173,4 +200,6 @@ async def open_postgres_store(
         await migrate(address, read_migrations(PACKAGE))
         pool = await stack.enter_async_context(open_pool(address, size=pool_size))
         ringer = await stack.enter_async_context(open_bell(address))
-        yield PostgresStore(pool, address.where, ringer, dialect)
+        store = PostgresStore(pool, address.where, ringer, dialect)
+        await store.sweep_markers()
+        yield store

@@ -1,9 +1,12 @@
-"""One transaction on one connection, and what became of it when the connection is lost while it is committed."""
+"""One transaction on one connection, and how to find out what became of it when the connection is lost meanwhile."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
 import asyncpg
@@ -15,32 +18,60 @@ from orchestrator.stores.sql.connection import Row, Value
 
 ResultT = TypeVar("ResultT")
 PoolConnection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
-_TRANSACTION_ID = "txid_current()"
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Marker:
+    """
+    A row of the table `commits`, which one block at a time writes its number into.
+
+    The number is there if and only if that block was committed. Asking Postgres for the state of the transaction
+    would not do: after a crash the numbers of transactions that were never flushed are given out again.
+    """
+
+    slot: str
+    number: int = 0
+
+    def added_to(self, sql: str, places: int) -> str:
+        """The statement, of `places` placeholders, which also writes the number: no extra trip, hardly any time."""
+        mark = f"""marked AS (INSERT INTO commits (slot, number) VALUES (${places + 1}, ${places + 2})
+            ON CONFLICT (slot) DO UPDATE SET number = excluded.number, written_on = excluded.written_on)"""
+        body = sql.lstrip()
+        return f"WITH {mark}, {body[5:]}" if body.startswith("WITH ") else f"WITH {mark} {body}"
+
+    async def was_committed(self, fetch_value: Callable[..., Awaitable[Any]]) -> bool:
+        """Whether the number is there. Waits for a transaction that still runs and may write it."""
+        # Writes the row even where there is none, since only a write waits for others that write it.
+        stored = await fetch_value(
+            """INSERT INTO commits (slot, number) VALUES ($1, -1)
+               ON CONFLICT (slot) DO UPDATE SET slot = excluded.slot RETURNING number""",
+            self.slot,
+        )
+        return bool(stored == self.number)
 
 
 class Block:
-    """
-    The `Connection` of one block of `Store.begin`. Statements after its end, or after one that failed, are refused.
+    """The `Connection` of one block of `Store.begin`. Statements after its end, or after one that failed, are refused."""
 
-    The first statement that touches a row also tells the number of the transaction, at no extra cost: with it,
-    whoever loses the connection while committing can ask the server what became of the transaction.
-    """
-
-    def __init__(self, connection: PoolConnection, where: str) -> None:
-        self._connection, self._where = connection, where
+    def __init__(self, connection: PoolConnection, marker: Marker, where: str) -> None:
+        self._connection, self._marker, self._where = connection, marker, where
         self._failure: CroniumError | None = None
         self._ended = False
-        self.number: int | None = None
+        self.has_changes = False
 
     async def rows(self, sql: str, *args: Value) -> list[Row]:
-        numbered = self.number is None and " RETURNING " in sql
-        records = await self._run(f"{sql}, {_TRANSACTION_ID}" if numbered else sql, args)
-        return self._stripped(records) if numbered else [tuple(record) for record in records]
+        if sql.lstrip().startswith("SELECT"):
+            records = await self._call(lambda: self._connection.fetch(sql, *args))
+        else:
+            marked, values = self._marked(sql, args)
+            records = await self._call(lambda: self._connection.fetch(marked, *values))
+        return [tuple(record) for record in records]
 
     async def change(self, sql: str, *args: Value) -> int:
-        if self.number is None:
-            return len(self._stripped(await self._run(f"{sql} RETURNING {_TRANSACTION_ID}", args)))
-        tag = await self._call(lambda: self._connection.execute(sql, *args))
+        marked, values = self._marked(sql, args)
+        tag = await self._call(lambda: self._connection.execute(marked, *values))
         return int(tag.rpartition(" ")[2])
 
     async def begin(self) -> None:
@@ -67,22 +98,25 @@ class Block:
         return True
 
     async def roll_back(self) -> None:
-        """Undo everything. A connection that cannot even do that is closed: the server does it then."""
+        """Undo everything. A connection that cannot even do that is closed: the server undoes it then."""
         self._ended = True
-        call = asyncio.ensure_future(self._connection.execute("ROLLBACK"))
-        interrupted = await settle(call)
-        if call.exception() is not None and not self._connection.is_closed():
-            self._connection.terminate()
-        if interrupted:
+        if await settle(asyncio.ensure_future(self._undo())):
             raise asyncio.CancelledError
 
-    def _stripped(self, records: list[asyncpg.Record]) -> list[Row]:
-        if records:
-            self.number = records[0][-1]
-        return [tuple(record)[:-1] for record in records]
+    async def _undo(self) -> None:
+        try:
+            await self._connection.execute("ROLLBACK")
+        except OURS_TO_HANDLE as error:
+            log.debug("a connection is given up", extra={"error": str(error)})
+            with suppress(asyncpg.InterfaceError):  # the pool has noticed already
+                self._connection.terminate()
 
-    async def _run(self, sql: str, args: tuple[Value, ...]) -> list[asyncpg.Record]:
-        return await self._call(lambda: self._connection.fetch(sql, *args))
+    def _marked(self, sql: str, args: tuple[Value, ...]) -> tuple[str, tuple[Value, ...]]:
+        """The first statement that changes something also writes the marker."""
+        if self.has_changes:
+            return sql, args
+        self.has_changes = True
+        return self._marker.added_to(sql, len(args)), (*args, self._marker.slot, self._marker.number)
 
     async def _call(self, statement: Callable[[], Awaitable[ResultT]]) -> ResultT:
         if self._failure is not None:
@@ -94,12 +128,3 @@ class Block:
         except OURS_TO_HANDLE as error:
             self._failure = translate(error, self._where)
             raise self._failure from error
-
-
-async def was_committed(fetch_value: Callable[..., Awaitable[Any]], number: int) -> bool | None:
-    """What the server says of a transaction: whether it was committed; None while it still runs."""
-    try:
-        status = await fetch_value("SELECT txid_status($1)", number)
-    except asyncpg.InvalidParameterValueError:
-        return False  # a number the server has not given out yet: it is another server, which never saw the transaction
-    return None if status == "in progress" else status == "committed"

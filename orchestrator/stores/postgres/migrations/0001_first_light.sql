@@ -129,3 +129,10 @@ CREATE TABLE checks (
     id BIGINT NOT NULL PRIMARY KEY,
     checked_at BIGINT NOT NULL
 );
+
+-- What became of a transaction whose commit was never answered: `stores/postgres/transaction.py`.
+CREATE TABLE commits (
+    slot TEXT NOT NULL PRIMARY KEY,
+    number BIGINT NOT NULL,
+    written_on DATE NOT NULL DEFAULT CURRENT_DATE
+) WITH (fillfactor = 50);
