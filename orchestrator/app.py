@@ -9,10 +9,11 @@ import logging
 import os
 import secrets
 import socket
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ParamSpec
 
 from orchestrator.contracts.clock import Clock
 from orchestrator.contracts.executor import Executor
@@ -25,6 +26,7 @@ from orchestrator.jobs.dispatch import Dispatcher
 from orchestrator.jobs.environment import Surroundings
 from orchestrator.jobs.feed import Feed, Onlooker
 from orchestrator.jobs.follow import Follower
+from orchestrator.jobs.hear import Teller, hearing
 from orchestrator.jobs.logs import LogLimits
 from orchestrator.jobs.run import Patience, Runner
 from orchestrator.jobs.runtime_session import RuntimeBackend
@@ -43,6 +45,7 @@ from orchestrator.stores.sqlite import open_sqlite_store
 from orchestrator.telemetry.clock import SystemClock
 
 SOCKET_NAME = "api.sock"
+ParamsP = ParamSpec("ParamsP")
 
 log = logging.getLogger(__name__)
 
@@ -50,16 +53,15 @@ log = logging.getLogger(__name__)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineSettings:
     """
-    How an engine is wired. `state` holds everything that is files, `database` None keeps the store in memory, `sockets`
-    is the short directory of the runtime API's socket, mounted into containers as a whole.
+    How an engine is wired. `state` holds everything that is files, `sockets` is the short directory of the runtime
+    API's socket, mounted into containers as a whole.
 
-    `alone`: this engine is the only one on the store (`serve`); otherwise it shares the store with others and works
-    on the jobs of its own `queue` only (`cronium run`). `tied`: processes end when this process does. `nofile` is the
-    limit of open files (soft, hard) that scripts get, where ours was raised.
+    The engine works on the jobs of `queue` only. `alone`: no other engine can be on the store (`serve` on SQLite).
+    `tied`: processes end when this process does (`cronium run`). `nofile` is the limit of open files (soft, hard) that
+    scripts get, where ours was raised.
     """
 
     state: Path
-    database: Path | None
     sockets: Path
     queue: str
     alone: bool
@@ -93,25 +95,29 @@ class Engine:
 
 @asynccontextmanager
 async def open_engine(
-    settings: EngineSettings, *, onlooker: Onlooker | None = None, observer: Observer | None = None
+    settings: EngineSettings,
+    store: Store,
+    *,
+    clock: Clock,
+    onlooker: Onlooker | None = None,
+    observer: Observer | None = None,
 ) -> AsyncIterator[Engine]:
     """Open everything in order, close in reverse. The engine works on its queue while the block is open."""
-    clock = SystemClock()
     async with AsyncExitStack() as stack:
         make_private(settings.state)
-        store = await stack.enter_async_context(
-            open_sqlite_store(settings.database, clock=clock, exclusive=settings.alone)
-        )
         seen = observer or SilentObserver()
         backend = RuntimeBackend(store=store, clock=clock, observer=seen)
         runtime_socket = settings.sockets / SOCKET_NAME
         await stack.enter_async_context(open_runtime_api(runtime_socket, backend, lazily=settings.tied))
         executors = await _open_executors(stack, settings, runtime_socket)
         surroundings = _surroundings(settings)
-        engine = _wire(settings, store, clock, seen, Feed(store, onlooker), executors, surroundings)
+        teller = Teller(store.bell, settings.queue)
+        feed = Feed(store, onlooker, tell=teller.news)
+        engine = _wire(settings, store, clock, seen, feed, teller, executors, surroundings)
+        stack.enter_context(store.bell.listen(hearing(engine.dispatcher, engine.follower, feed)))
         async with asyncio.TaskGroup() as tasks:
             working = [tasks.create_task(engine.dispatcher.run()), tasks.create_task(engine.follower.run())]
-            if not settings.alone:
+            if settings.tied:
                 working.append(tasks.create_task(_settle(settings, engine, surroundings)))
             try:
                 yield engine
@@ -120,12 +126,27 @@ async def open_engine(
                     task.cancel()
 
 
+@asynccontextmanager
+async def open_local_engine(
+    settings: EngineSettings, database: Path | None, *, onlooker: Onlooker
+) -> AsyncIterator[Engine]:
+    """An engine on a SQLite file that it shares with others; None: on one in memory. What `cronium run` needs."""
+    clock = SystemClock()
+    make_private(settings.state)
+    async with (
+        open_sqlite_store(database, clock=clock, exclusive=False) as store,
+        open_engine(settings, store, clock=clock, onlooker=onlooker) as engine,
+    ):
+        yield engine
+
+
 def _wire(
     settings: EngineSettings,
     store: Store,
     clock: Clock,
     observer: Observer,
     feed: Feed,
+    teller: Teller,
     executors: Mapping[ExecutorKind, Executor],
     surroundings: Surroundings,
 ) -> Engine:
@@ -160,13 +181,18 @@ def _wire(
         clock=clock,
         observer=observer,
         new_id=lambda prefix: make_id(prefix, clock.now(), os.urandom(RANDOM_BYTES)),
-        wake=dispatcher.wake,
+        wake=both(dispatcher.wake, teller.queued),
         default_executor=settings.default_executor,
         executors=frozenset(executors),
         queue=settings.queue,
     )
     canceller = Canceller(
-        store=store, clock=clock, observer=observer, feed=feed, poke=dispatcher.cancel, wake=follower.wake
+        store=store,
+        clock=clock,
+        observer=observer,
+        feed=feed,
+        poke=both(dispatcher.cancel, teller.cancel),
+        wake=follower.wake,
     )
     return Engine(
         store=store,
@@ -179,6 +205,16 @@ def _wire(
         follower=follower,
         executors=executors,
     )
+
+
+def both(first: Callable[ParamsP, None], second: Callable[ParamsP, None]) -> Callable[ParamsP, None]:
+    """One call for two."""
+
+    def call(*args: ParamsP.args, **kwargs: ParamsP.kwargs) -> None:
+        first(*args, **kwargs)
+        second(*args, **kwargs)
+
+    return call
 
 
 async def _settle(settings: EngineSettings, engine: Engine, surroundings: Surroundings) -> None:

@@ -71,7 +71,13 @@ class UnavailableError(CroniumError):
 
 
 class LimitExceededError(CroniumError):
+    """`retry_after_seconds` says when it may work again, where waiting helps."""
+
     code = "limit_exceeded"
+
+    def __init__(self, message: str, *, code: str | None = None, retry_after_seconds: int | None = None) -> None:
+        super().__init__(message, code=code)
+        self.retry_after_seconds = retry_after_seconds
 
 
 class StartFailedError(CroniumError):

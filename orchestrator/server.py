@@ -9,30 +9,41 @@ import os
 import resource
 import signal
 import tempfile
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 from orchestrator import __version__
 from orchestrator.api.app import create_api
 from orchestrator.api.context import ApiContext, Readiness
+from orchestrator.api.limits import RequestLimits
 from orchestrator.api.server import open_api_server
 from orchestrator.api.tokens import new_token
 from orchestrator.app import Engine, EngineSettings, open_engine
 from orchestrator.app_workflows import enable_workflows
 from orchestrator.caches.memory import MemoryCache
-from orchestrator.config import ServerSettings
+from orchestrator.config import PostgresDatabase, ServerSettings, SqliteDatabase
+from orchestrator.config.urls import DATABASE_FILE
+from orchestrator.contracts.cache import Cache
+from orchestrator.contracts.clock import Clock
+from orchestrator.contracts.observer import Observer
+from orchestrator.contracts.store import Store
 from orchestrator.errors import UnavailableError
 from orchestrator.jobs.logs import LogLimits
 from orchestrator.jobs.run import Patience
+from orchestrator.model.json import Json
 from orchestrator.model.tokens import Scope, Token
 from orchestrator.places import clean_environment, make_open, make_private, socket_root
+from orchestrator.stores.sqlite import open_sqlite_store
+from orchestrator.stores.sqlite.lock import hold_lock
 from orchestrator.telemetry.clock import SystemClock
 from orchestrator.telemetry.logging import configure_logging
 from orchestrator.telemetry.metrics import PrometheusObserver
+from orchestrator.waiting import until_ready
 
-DATABASE = "cronium.db"
 ADMIN_TOKEN = "admin.token"  # noqa: S105 - the name of a file
 SERVER_FILE = "server.json"
 CACHE_ITEMS = 10_000
@@ -74,47 +85,133 @@ def raise_descriptor_limit() -> tuple[int, int]:
     return soft, hard
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stages:
+    """What a server is opened from, in this order; it is closed in reverse."""
+
+    store: Callable[[ServerSettings, Clock], AbstractAsyncContextManager[Store]]
+    cache: Callable[[ServerSettings, Clock, PrometheusObserver], AbstractAsyncContextManager[Cache]]
+    engine: Callable[[EngineSettings, Store, Clock, Observer], AbstractAsyncContextManager[Engine]]
+    doors: Callable[[ApiContext, str, int], AbstractAsyncContextManager[str]]
+
+
 @asynccontextmanager
-async def open_server(settings: ServerSettings) -> AsyncIterator[str]:
-    """Open everything and yield the base URL once requests are answered and what was running has been found again."""
+async def open_server(settings: ServerSettings, *, stages: Stages | None = None) -> AsyncIterator[str]:
+    """
+    Open everything and yield the base URL once requests are answered and what was running has been found again.
+
+    Raises `UnavailableError`, naming the setting, where a backend that was asked for does not answer in time.
+    """
+    opened = stages or STAGES
     data_dir = make_private(settings.data_dir.absolute())
-    labels = {"mode": settings.mode, "store_driver": "sqlite", "cache_driver": "memory", "version": __version__}
-    configure_logging(settings.log_level, format=settings.log_format, labels=labels)
+    drivers = {"mode": settings.mode, "store_driver": settings.store_driver, "cache_driver": settings.cache_driver}
+    configure_logging(settings.log_level, format=settings.log_format, labels={**drivers, "version": __version__})
     log.info("starting", extra={"data_dir": str(data_dir), "default_executor": settings.executor})
-    metrics = PrometheusObserver(version=__version__, mode=settings.mode, store_driver="sqlite", cache_driver="memory")
+    metrics = PrometheusObserver(version=__version__, **drivers)
+    clock = SystemClock()
     async with AsyncExitStack() as stack:
-        engine = await stack.enter_async_context(open_engine(_engine_settings(settings, data_dir), observer=metrics))
+        with _asked_for_by(settings, "database_url"):
+            store = await stack.enter_async_context(opened.store(settings, clock))
+        with _asked_for_by(settings, "valkey_url"):
+            cache = await stack.enter_async_context(opened.cache(settings, clock, metrics))
+        engine = await stack.enter_async_context(
+            opened.engine(_engine_settings(settings, data_dir), store, clock, metrics)
+        )
         enable_workflows(engine)
         await _first_access(engine, data_dir)
-        context = ApiContext(
-            store=engine.store,
-            clock=engine.clock,
-            observer=metrics,
-            submitter=engine.submitter,
-            canceller=engine.canceller,
-            feed=engine.feed,
-            cache=MemoryCache(SystemClock(), max_items=CACHE_ITEMS),
-            metrics_text=metrics.render,
-            readiness=lambda: _readiness(engine),
-            metrics_public=settings.metrics_public,
-        )
-        await engine.dispatcher.recovered.wait()
-        url = await stack.enter_async_context(open_api_server(create_api(context), settings.host, settings.port))
+        context = _context(settings, engine, cache, metrics)
+        url = await stack.enter_async_context(opened.doors(context, settings.host, settings.port))
         stack.callback(engine.feed.drain)
         stack.callback(engine.dispatcher.stop_claiming)
+        await engine.dispatcher.recovered.wait()
         write_private(data_dir / SERVER_FILE, json.dumps({"url": url, "pid": os.getpid(), "version": __version__}))
         stack.callback((data_dir / SERVER_FILE).unlink, missing_ok=True)
         yield url
 
 
+@asynccontextmanager
+async def open_store(settings: ServerSettings, clock: Clock) -> AsyncIterator[Store]:
+    """The store that the settings name. Nobody else serves from the data directory meanwhile."""
+    match settings.database:
+        case SqliteDatabase(path=path):
+            async with AsyncExitStack() as stack:
+                if path != settings.data_dir / DATABASE_FILE:
+                    stack.enter_context(hold_lock(settings.data_dir / DATABASE_FILE))
+                yield await stack.enter_async_context(open_sqlite_store(path, clock=clock, exclusive=True))
+        case PostgresDatabase(url=url):
+            from orchestrator.stores.postgres import open_postgres_store
+
+            patience = timedelta(seconds=settings.backend_timeout_seconds)
+            with hold_lock(settings.data_dir / DATABASE_FILE):
+                opening = open_postgres_store(url.reveal(), patience=patience, pool_size=settings.database_pool_size)
+                async with opening as store:
+                    yield store
+
+
+@asynccontextmanager
+async def open_cache(settings: ServerSettings, clock: Clock, metrics: PrometheusObserver) -> AsyncIterator[Cache]:
+    """The cache that the settings name. A server that was asked for must be there now, and may go and come later."""
+    memory = MemoryCache(clock, max_items=CACHE_ITEMS, on_drop=metrics.messages_dropped)
+    if settings.valkey_url is None:
+        yield memory
+        return
+    from orchestrator.caches.degrading import open_degrading_cache
+    from orchestrator.caches.valkey import open_valkey_cache
+
+    connect = partial(open_valkey_cache, settings.valkey_url.reveal(), on_drop=metrics.messages_dropped)
+
+    async def attempt() -> UnavailableError | None:
+        try:
+            async with connect(required=True):
+                return None
+        except UnavailableError as error:
+            return error
+
+    await until_ready(
+        attempt, what="The cache", code="cache_unavailable", limit_seconds=settings.backend_timeout_seconds
+    )
+    opening = open_degrading_cache(
+        partial(connect, required=False), memory, clock=clock, on_change=metrics.cache_changed
+    )
+    async with opening as cache:
+        yield cache
+
+
+@asynccontextmanager
+async def _open_engine(
+    settings: EngineSettings, store: Store, clock: Clock, observer: Observer
+) -> AsyncIterator[Engine]:
+    async with open_engine(settings, store, clock=clock, observer=observer) as engine:
+        yield engine
+
+
+@asynccontextmanager
+async def _open_doors(context: ApiContext, host: str, port: int) -> AsyncIterator[str]:
+    async with open_api_server(create_api(context), host, port) as url:
+        yield url
+
+
+STAGES = Stages(store=open_store, cache=open_cache, engine=_open_engine, doors=_open_doors)
+
+
+@contextmanager
+def _asked_for_by(settings: ServerSettings, key: str) -> Iterator[None]:
+    """Say which setting asks for the backend that is not there."""
+    try:
+        yield
+    except UnavailableError as error:
+        raise UnavailableError(
+            f"{error.message} It is asked for by {key} ({settings.origin(key)}).", code=error.code
+        ) from error
+
+
 def _engine_settings(settings: ServerSettings, data_dir: Path) -> EngineSettings:
     return EngineSettings(
         state=data_dir,
-        database=data_dir / DATABASE,
         # Kept between starts: containers that still run have it mounted, by its inode.
         sockets=make_open(socket_root(data_dir, os.environ), "server"),
         queue="default",
-        alone=True,
+        alone=isinstance(settings.database, SqliteDatabase),
         tied=False,
         default_executor=settings.executor,
         slots=settings.slots,
@@ -124,6 +221,33 @@ def _engine_settings(settings: ServerSettings, data_dir: Path) -> EngineSettings
         docker_endpoint=settings.docker_endpoint,
         log_limits=LogLimits(max_bytes=settings.log_max_bytes, max_lines=settings.log_max_lines),
         patience=Patience(setup=timedelta(seconds=settings.setup_timeout_seconds), grace=settings.grace),
+    )
+
+
+def _context(settings: ServerSettings, engine: Engine, cache: Cache, metrics: PrometheusObserver) -> ApiContext:
+    return ApiContext(
+        store=engine.store,
+        clock=engine.clock,
+        observer=metrics,
+        submitter=engine.submitter,
+        canceller=engine.canceller,
+        feed=engine.feed,
+        # Never on a server that others may write to: what lies here is taken for a token.
+        cache=MemoryCache(engine.clock, max_items=CACHE_ITEMS),
+        metrics_text=metrics.render,
+        readiness=lambda: _readiness(engine, cache),
+        limits=_limits(settings, engine, cache, metrics) if settings.rate_limit_enabled else None,
+        metrics_public=settings.metrics_public,
+    )
+
+
+def _limits(settings: ServerSettings, engine: Engine, cache: Cache, metrics: PrometheusObserver) -> RequestLimits:
+    own = settings.rate_limit_backend == "memory"
+    return RequestLimits(
+        cache=MemoryCache(engine.clock, max_items=CACHE_ITEMS) if own else cache,
+        observer=metrics,
+        requests=settings.rate_limit_per_minute,
+        failed_logins=settings.rate_limit_failed_logins_per_minute,
     )
 
 
@@ -147,12 +271,17 @@ async def _first_access(engine: Engine, data_dir: Path) -> None:
     log.info("an admin token was made", extra={"file": str(data_dir / ADMIN_TOKEN)})
 
 
-async def _readiness(engine: Engine) -> Readiness:
+async def _readiness(engine: Engine, cache: Cache) -> Readiness:
+    details: dict[str, Json] = {"store": "ok", "cache": cache.driver, "engine": "ok"}
+    if getattr(cache, "degraded", False):
+        details["cache"] = f"memory, while {cache.driver} is away"
+    if not engine.dispatcher.recovered.is_set():
+        details["engine"] = "looking for what was running"
     try:
         await engine.store.check()
     except UnavailableError as error:
-        return Readiness(ready=False, details={"store": str(error)})
-    return Readiness(ready=True, details={"store": "ok", "cache": "memory"})
+        details["store"] = error.code
+    return Readiness(ready=details["store"] == details["engine"] == "ok", details=details)
 
 
 def write_private(path: Path, text: str) -> None:

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.services import Postgres, Redis, missing_servers, running_postgres, running_redis
+pytest.register_assert_rewrite("tests.suites")  # before anybody imports a suite
+
+from tests.services import Postgres, Redis, missing_servers, running_postgres, running_redis  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
 CRONIUM = ROOT / ".venv" / "bin" / "cronium"

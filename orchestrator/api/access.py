@@ -13,6 +13,7 @@ from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 
 from orchestrator.api.context import CONTEXT, ApiContext
+from orchestrator.api.limits import address_of
 from orchestrator.api.tokens import PREFIX, digest_of
 from orchestrator.errors import DeniedError
 from orchestrator.model.json import Json
@@ -46,6 +47,7 @@ class Route:
 class Caller:
     """The owner of a token that was accepted."""
 
+    token_id: str
     name: str
     scope: Scope
 
@@ -72,12 +74,14 @@ def guarding(routes: Mapping[web.AbstractRoute, Access]) -> Middleware:
         if is_upgrade(request):
             check_origin(request)
         if isinstance(access, Scope):
-            request[CALLER] = caller = await _authenticate(request)
+            request[CALLER] = caller = await _authenticate_within_limits(request)
             if not caller.scope.allows(access):
                 raise DeniedError(
                     f"This needs a token of scope {access}; the token {caller.name!r} has scope {caller.scope}.",
                     code="scope_missing",
                 )
+        elif limits := request.app[CONTEXT].limits:
+            await limits.spend_request(address_of(request))
         return await handler(request)
 
     return guard
@@ -102,6 +106,20 @@ def offered_subprotocols(request: web.Request) -> tuple[str, ...]:
     return tuple(name for part in offered.split(",") if (name := part.strip()).startswith(SUBPROTOCOL))
 
 
+async def _authenticate_within_limits(request: web.Request) -> Caller:
+    """Guesses are counted by address; an address that guesses too often does not shut out those with a token."""
+    limits = request.app[CONTEXT].limits
+    try:
+        caller = await _authenticate(request)
+    except DeniedError:
+        if limits is not None:
+            await limits.spend_failed_login(address_of(request))
+        raise
+    if limits is not None:
+        await limits.spend_request(caller.token_id)
+    return caller
+
+
 async def _authenticate(request: web.Request) -> Caller:
     token = _token_of(request)
     if not token.startswith(PREFIX) or len(token) > MAX_TOKEN_CHARS or not token.isascii():
@@ -112,7 +130,8 @@ async def _authenticate(request: web.Request) -> Caller:
     caller = _from_cache(await context.cache.get(key))
     if caller is None:
         caller = await _from_store(context, digest)
-        await context.cache.set(key, {"name": caller.name, "scope": caller.scope.value}, ttl=CACHED_FOR)
+        entry: Json = {"id": caller.token_id, "name": caller.name, "scope": caller.scope.value}
+        await context.cache.set(key, entry, ttl=CACHED_FOR)
     return caller
 
 
@@ -134,13 +153,13 @@ async def _from_store(context: ApiContext, digest: bytes) -> Caller:
         token = await repos.tokens.by_digest(digest)
     if token is None or token.revoked_at is not None:
         raise _invalid()
-    return Caller(name=token.name, scope=token.scope)
+    return Caller(token_id=token.id, name=token.name, scope=token.scope)
 
 
 def _from_cache(value: Json) -> Caller | None:
     if not isinstance(value, dict):
         return None
-    return Caller(name=str(value["name"]), scope=Scope(str(value["scope"])))
+    return Caller(token_id=str(value["id"]), name=str(value["name"]), scope=Scope(str(value["scope"])))
 
 
 def _invalid() -> DeniedError:

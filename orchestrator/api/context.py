@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from aiohttp import web
 
+from orchestrator.api.limits import RequestLimits
 from orchestrator.contracts.cache import KeyValue
 from orchestrator.contracts.clock import Clock
 from orchestrator.contracts.observer import Observer
@@ -39,6 +40,7 @@ class ApiContext:
     """
     Everything behind the door.
 
+    `cache` is this process's own: it decides whose token is taken. `limits` None: requests are not counted.
     `metrics_text` renders a scrape from the number of jobs by status (None: the store does not answer).
     `allowed_origins` are pages on other hosts that may open WebSockets, as browsers write them: `https://host[:port]`.
     """
@@ -52,6 +54,7 @@ class ApiContext:
     cache: KeyValue
     metrics_text: Callable[[Mapping[JobStatus, int] | None], bytes]
     readiness: Callable[[], Awaitable[Readiness]]
+    limits: RequestLimits | None = None
     metrics_public: bool = False
     allowed_origins: frozenset[str] = frozenset()
     pulse: Pulse = field(default_factory=Pulse)

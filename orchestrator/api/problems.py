@@ -117,7 +117,7 @@ def _of_error(request: web.Request, error: CroniumError) -> web.Response:
         log.error("a request failed", exc_info=error, extra={"request_id": request[REQUEST_ID]})
         return unexpected(request)
     faults = error.faults if isinstance(error, InvalidError) else ()
-    return problem(request, status, error.code, error.message, faults=faults, headers=_headers(status))
+    return problem(request, status, error.code, error.message, faults=faults, headers=_headers(status, error))
 
 
 def _status(error: CroniumError) -> HTTPStatus:
@@ -129,11 +129,12 @@ def _status(error: CroniumError) -> HTTPStatus:
     return HTTPStatus.INTERNAL_SERVER_ERROR
 
 
-def _headers(status: HTTPStatus) -> Mapping[str, str]:
+def _headers(status: HTTPStatus, error: CroniumError) -> Mapping[str, str]:
     if status is HTTPStatus.UNAUTHORIZED:
         return {hdrs.WWW_AUTHENTICATE: 'Bearer realm="cronium"'}
     if status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS):
-        return {hdrs.RETRY_AFTER: str(RETRY_AFTER_SECONDS)}
+        wanted = error.retry_after_seconds if isinstance(error, LimitExceededError) else None
+        return {hdrs.RETRY_AFTER: str(wanted or RETRY_AFTER_SECONDS)}
     if status is HTTPStatus.UPGRADE_REQUIRED:
         return {hdrs.UPGRADE: "websocket", hdrs.CONNECTION: "Upgrade"}
     return {}

@@ -41,6 +41,10 @@ SECTIONS: Mapping[str, Mapping[str, Entry]] = {
     },
     "Server": {
         "serve": Entry(at="orchestrator.cli.serve:serve", help="Run the server."),
+        "config": Entry(at="orchestrator.cli.config:config", help="Show the settings, and where each comes from."),
+        "backup": Entry(at="orchestrator.cli.backup:backup", help="Copy the database to one file, while it is in use."),
+        "restore": Entry(at="orchestrator.cli.restore:restore", help="Check a backup, or put it in place."),
+        "migrate": Entry(at="orchestrator.cli.migrate:migrate", help="Bring the database up to date, or rehearse it."),
     },
     "Jobs of a server": {
         "submit": Entry(at="orchestrator.cli.submit:submit", help="Submit a script or a job file and follow it."),

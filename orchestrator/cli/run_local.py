@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-from orchestrator.app import EngineSettings, open_engine
+from orchestrator.app import EngineSettings, open_local_engine
 from orchestrator.cli.descriptors import STDERR, STDOUT, say, write_all
 from orchestrator.cli.failures import EXIT_FAILURE, EXIT_PIPE
 from orchestrator.cli.interruption import Interruption
@@ -37,6 +37,7 @@ from orchestrator.places import (
 PROCESS_JOBS = 16
 DOCKER_JOBS = 8
 STATE_ENDING = ".state"
+DATABASE = "cronium.db"
 EXIT_TIMEOUT = 124
 DEFAULT_IMAGES = {
     Language.PYTHON: "python:3.12-slim",
@@ -126,7 +127,6 @@ def _settings(request: RunRequest, kinds: set[ExecutorKind]) -> Iterator[EngineS
     try:
         yield EngineSettings(
             state=state,
-            database=None if request.ephemeral else state / "cronium.db",
             sockets=own,
             queue=name,
             alone=False,
@@ -146,6 +146,10 @@ def _settings(request: RunRequest, kinds: set[ExecutorKind]) -> Iterator[EngineS
         remove_if_empty(root)
 
 
+def _database(request: RunRequest, settings: EngineSettings) -> Path | None:
+    return None if request.ephemeral else settings.state / DATABASE
+
+
 def _state_directory() -> Path:
     base = os.environ.get("XDG_STATE_HOME")
     return (Path(base) if base else Path.home() / ".local" / "state") / "cronium"
@@ -161,7 +165,7 @@ def _images() -> Mapping[Language, str]:
 
 async def _run_script(request: RunRequest, spec: JobSpec, settings: EngineSettings) -> int:
     show = ScriptShow(stdout_fd=STDERR if request.as_json else STDOUT)
-    async with open_engine(settings, onlooker=show) as engine:
+    async with open_local_engine(settings, _database(request, settings), onlooker=show) as engine:
         job = await engine.submitter.submit(Submission(spec=spec, trigger=TriggerKind.MANUAL, by=_whoami()))
         interrupted = Interruption(engine, show, cancel=lambda: engine.canceller.cancel(job.id, by=_whoami()))
         interrupted.listen()
@@ -226,7 +230,7 @@ async def _run_workflow(
     from orchestrator.app_workflows import enable_workflows
 
     show = WorkflowShow(workflow, _drawing(workflow) if request.progress else None)
-    async with open_engine(settings, onlooker=show) as engine:
+    async with open_local_engine(settings, _database(request, settings), onlooker=show) as engine:
         advancer = enable_workflows(engine)
         with show:
             run = await advancer.start(workflow, given, by=_whoami())

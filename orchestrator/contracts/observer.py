@@ -30,6 +30,10 @@ class Observer(Protocol):
 
     def runtime_called(self, operation: str, status: int) -> None: ...
 
+    def request_limited(self, budget: str) -> None:
+        """A request was refused because its caller had made too many."""
+        ...
+
 
 class SilentObserver:
     """An observer for wirings that count nothing, such as `cronium run`."""
@@ -49,3 +53,5 @@ class SilentObserver:
     def watcher_closed(self) -> None: ...
 
     def runtime_called(self, operation: str, status: int) -> None: ...
+
+    def request_limited(self, budget: str) -> None: ...

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
@@ -77,10 +77,16 @@ class _Topic:
     job: Job | None = None
 
     def keep(self, lines: Sequence[Line]) -> None:
+        if self.recent and self.recent[-1][-1].seq + 1 != lines[0].seq:
+            self.forget()  # another orchestrator had the job meanwhile
         self.recent.append(tuple(lines))
         self.recent_bytes += sum(len(line.text) for line in lines)
         while self.recent_bytes > RECENT_BYTES and len(self.recent) > 1:
             self.recent_bytes -= sum(len(line.text) for line in self.recent.popleft())
+
+    def forget(self) -> None:
+        self.recent.clear()
+        self.recent_bytes = 0
 
     def newer(self, read: Job) -> Job:
         """Keep what was read unless a change was announced while it was read: that one is newer."""
@@ -99,10 +105,16 @@ class _Topic:
 
 
 class Feed:
-    """Publishes to the watchers in this process. A slow watcher reads the store and slows nobody."""
+    """
+    Publishes to the watchers in this process. A slow watcher reads the store and slows nobody.
 
-    def __init__(self, store: Store, onlooker: Onlooker | None = None) -> None:
-        self._store = store
+    `tell` is called with the id of each job that has news, for the watchers that other orchestrators have.
+    """
+
+    def __init__(
+        self, store: Store, onlooker: Onlooker | None = None, *, tell: Callable[[JobId], None] = lambda _job_id: None
+    ) -> None:
+        self._store, self._tell = store, tell
         self._topics: dict[JobId, _Topic] = {}
         self._draining = False
         self.onlooker: Onlooker | None = _Harmless(onlooker) if onlooker is not None else None
@@ -115,6 +127,7 @@ class Feed:
         if topic is not None and lines:
             topic.keep(lines)
             _wake(topic)
+        self._tell(job.id)
 
     def changed(self, job: Job) -> None:
         """A change of `job` was committed."""
@@ -124,6 +137,19 @@ class Feed:
         if topic is not None:
             topic.job = job
             _wake(topic)
+        self._tell(job.id)
+
+    def heard(self, job_id: JobId) -> None:
+        """Another orchestrator says that the job has news: watchers look at the store."""
+        topic = self._topics.get(job_id)
+        if topic is not None:
+            topic.job = None
+            _wake(topic)
+
+    def heard_everything(self) -> None:
+        """Any job may have news."""
+        for job_id in tuple(self._topics):
+            self.heard(job_id)
 
     def run_changed(self, run: Run) -> None:
         """A change of `run` was committed."""
@@ -164,11 +190,9 @@ class Feed:
                 shown = job
                 if not job.status.is_final:
                     yield Changed(job=job)
-            lines = await self._lines(job_id, topic, position)
-            while lines:
+            while lines := await self._lines(job, topic, position):
                 yield Lines(lines=lines)
                 position = lines[-1].seq
-                lines = await self._lines(job_id, topic, position)
             if job.status.is_final and position >= job.log.lines:
                 yield Ended(job=job)
                 return
@@ -186,12 +210,12 @@ class Feed:
             read = await repos.jobs.get(job_id)
         return topic.newer(read)
 
-    async def _lines(self, job_id: JobId, topic: _Topic, position: int) -> tuple[Line, ...]:
+    async def _lines(self, job: Job, topic: _Topic, position: int) -> tuple[Line, ...]:
         recent = topic.after(position)
-        if recent is not None:
+        if recent or (recent is not None and job.log.lines <= position):
             return _within(recent, BATCH_BYTES)
         async with self._store.read() as repos:
-            return _within(tuple(await repos.logs.read(job_id, after=position, limit=BATCH_LINES)), BATCH_BYTES)
+            return _within(tuple(await repos.logs.read(job.id, after=position, limit=BATCH_LINES)), BATCH_BYTES)
 
 
 class _Harmless:

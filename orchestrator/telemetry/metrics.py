@@ -53,6 +53,12 @@ class PrometheusObserver:
             "cronium_runtime_calls", "Calls of scripts to the runtime API.", "operation", "status"
         )
 
+        self._limited = self._counter("cronium_requests_limited", "Requests refused, by budget.", "budget")
+        self._degraded = Gauge(
+            "cronium_cache_degraded", "Whether memory stands in for the cache's server.", registry=self._registry
+        )
+        self._dropped = self._counter("cronium_bus_messages_dropped", "Messages that slow subscribers lost.")
+
     def render(self, jobs: Mapping[JobStatus, int] | None) -> bytes:
         """The text of a scrape. `jobs`: how many there are of each status, None when the store does not answer."""
         self._store_up.set(0 if jobs is None else 1)
@@ -91,6 +97,17 @@ class PrometheusObserver:
 
     def runtime_called(self, operation: str, status: int) -> None:
         self._calls.labels(operation=operation, status=str(status)).inc()
+
+    def request_limited(self, budget: str) -> None:
+        self._limited.labels(budget=budget).inc()
+
+    def cache_changed(self, degraded: bool) -> None:
+        """The cache's server went away, or is back."""
+        self._degraded.set(1 if degraded else 0)
+
+    def messages_dropped(self, count: int) -> None:
+        """A subscriber was too slow for its buffer."""
+        self._dropped.inc(count)
 
     def _counter(self, name: str, help_text: str, *labels: str) -> Counter:
         return Counter(name, help_text, labels, registry=self._registry)

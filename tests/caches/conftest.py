@@ -1,7 +1,8 @@
-"""Failed assertions of the suite are explained like those of tests."""
+"""Failed assertions of the suites are explained like those of tests."""
 
 from __future__ import annotations
 
 import pytest
 
-pytest.register_assert_rewrite("tests.suites.cache_suite")
+for role in ("suite", "values", "counters", "hashes", "lists", "keys", "locks", "bus", "requests"):
+    pytest.register_assert_rewrite(f"tests.suites.cache_{role}")

@@ -10,7 +10,8 @@ import pytest
 from orchestrator.caches.memory import MemoryCache
 from orchestrator.errors import InvalidError
 from tests.fakes import FakeClock
-from tests.suites.cache_suite import MINUTE, CacheSuite
+from tests.suites.cache_opening import MINUTE
+from tests.suites.cache_suite import CacheSuite
 
 
 class TestMemoryCache(CacheSuite):

@@ -46,3 +46,9 @@ def test_the_migrations_of_the_package_are_found():
     first, *_ = read_migrations("orchestrator.stores.sqlite")
     assert (first.number, first.name) == (1, "first_light")
     assert len(first.checksum) == 64
+
+
+def test_both_stores_have_the_same_migrations_by_number_and_name():
+    """M17: what a release changed is said once, whatever the store."""
+    sqlite, postgres = (read_migrations(f"orchestrator.stores.{store}") for store in ("sqlite", "postgres"))
+    assert [(one.number, one.name) for one in sqlite] == [(one.number, one.name) for one in postgres]

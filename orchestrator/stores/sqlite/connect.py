@@ -33,15 +33,21 @@ def prepare_file(path: Path) -> None:
         raise store_unavailable(f"{path} cannot be used ({error.strerror}): check its disk and permissions.") from error
 
 
-def open_connection(path: Path | None, clock: Clock, *, query_only: bool) -> apsw.Connection:
-    """Open the database with the settings that every connection needs; None is a new one in memory."""
+def open_connection(
+    path: Path | None, clock: Clock, *, query_only: bool, busy_seconds: float = BUSY_SECONDS
+) -> apsw.Connection:
+    """
+    Open the database with the settings that every connection needs; None is a new one in memory.
+
+    A statement waits up to `busy_seconds` for what other processes write.
+    """
     where = str(path or "memory")
     try:
         connection = apsw.Connection(str(path or ":memory:"), statementcachesize=_STATEMENTS_KEPT)
     except apsw.Error as error:
         raise translate(error, where) from error
     try:
-        _configure(connection, query_only=query_only)
+        _configure(connection, query_only=query_only, busy_seconds=busy_seconds)
     except (apsw.Error, CroniumError) as error:
         connection.close()
         raise error if isinstance(error, CroniumError) else translate(error, where) from error
@@ -53,10 +59,10 @@ def open_connection(path: Path | None, clock: Clock, *, query_only: bool) -> aps
     return connection
 
 
-def _configure(connection: apsw.Connection, *, query_only: bool) -> None:
-    connection.set_busy_timeout(int(BUSY_SECONDS * 1000))
+def _configure(connection: apsw.Connection, *, query_only: bool, busy_seconds: float) -> None:
+    connection.set_busy_timeout(int(busy_seconds * 1000))
     # Before WAL: entering it is one of the few steps that may find a lock without waiting for it.
-    mode = _patiently(lambda: connection.pragma("journal_mode", "wal"))
+    mode = _patiently(lambda: connection.pragma("journal_mode", "wal"), busy_seconds)
     if mode not in ("wal", "memory"):
         raise store_unavailable(
             f"{connection.filename} lies on a file system without shared memory (journal mode {mode}): "
@@ -69,8 +75,8 @@ def _configure(connection: apsw.Connection, *, query_only: bool) -> None:
     connection.pragma("query_only", query_only)
 
 
-def _patiently(step: Callable[[], object]) -> object:
-    deadline = time.monotonic() + BUSY_SECONDS
+def _patiently(step: Callable[[], object], seconds: float) -> object:
+    deadline = time.monotonic() + seconds
     while True:
         try:
             return step()

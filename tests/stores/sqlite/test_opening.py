@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import stat
 from datetime import timedelta
 
@@ -17,6 +18,7 @@ from orchestrator.stores.sql.jobs import SqlJobs
 from orchestrator.stores.sqlite import open_sqlite_store
 from orchestrator.stores.sqlite.connect import DIALECT, execute, open_connection
 from tests.fakes import FakeClock
+from tests.suites.store_making import get, insert, make_job
 
 
 @pytest.fixture
@@ -40,6 +42,25 @@ async def test_directory_and_files_are_for_their_owner_alone(path):
         assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
         modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()}
     assert modes == dict.fromkeys(("cronium.db", "cronium.db-wal", "cronium.db-shm", "cronium.db.lock"), 0o600)
+
+
+async def test_the_first_opening_makes_and_migrates_the_database_and_the_second_uses_it(path):
+    """M23: for its owner alone, however generous the account's umask is."""
+    before = os.umask(0)
+    try:
+        clock = FakeClock()
+        job = make_job(clock)
+        async with open_(path) as store:
+            await insert(store, job)
+        for name, mode in (("", 0o700), ("cronium.db", 0o600)):
+            assert stat.S_IMODE((path.parent / name).stat().st_mode) == mode
+        inode = path.stat().st_ino
+        async with open_(path) as store:
+            assert await get(store, job.id) == job
+        assert path.stat().st_ino == inode
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    finally:
+        os.umask(before)
 
 
 async def test_every_connection_has_the_settings_that_keep_data_safe(path):

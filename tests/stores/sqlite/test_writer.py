@@ -207,10 +207,9 @@ async def test_a_turn_that_does_not_come_is_an_error(watched, monkeypatch):
     assert watched.notes() == ["held"]
 
 
-async def test_another_process_that_writes_too_long_is_an_error_and_later_all_is_well(tmp_path, monkeypatch):
-    monkeypatch.setattr("orchestrator.stores.sqlite.connect.BUSY_SECONDS", 0.05)
+async def test_another_process_that_writes_too_long_is_an_error_and_later_all_is_well(tmp_path):
     path, clock = tmp_path / "cronium.db", FakeClock()
-    async with open_sqlite_store(path, clock=clock, exclusive=False) as store:
+    async with open_sqlite_store(path, clock=clock, exclusive=False, busy_seconds=0.05) as store:
         other = apsw.Connection(str(path))
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(UnavailableError) as refused:
@@ -221,10 +220,9 @@ async def test_another_process_that_writes_too_long_is_an_error_and_later_all_is
         await store.check()
 
 
-async def test_a_block_that_swallows_the_loss_of_its_transaction_fails_all_the_same(tmp_path, monkeypatch):
-    monkeypatch.setattr("orchestrator.stores.sqlite.connect.BUSY_SECONDS", 0.05)
+async def test_a_block_that_swallows_the_loss_of_its_transaction_fails_all_the_same(tmp_path):
     path, clock = tmp_path / "cronium.db", FakeClock()
-    async with open_sqlite_store(path, clock=clock, exclusive=False) as store:
+    async with open_sqlite_store(path, clock=clock, exclusive=False, busy_seconds=0.05) as store:
         other = apsw.Connection(str(path))
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(UnavailableError):

@@ -1,4 +1,4 @@
-"""Settings: flag, then environment, then default; what is wrong is named."""
+"""The settings themselves: defaults, what follows from them, and what they refuse."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_a_default_executor_that_is_named_wins(monkeypatch):
         ("port", "-1"),
         ("port", "http"),
         ("default_executor", "podman"),
-        ("mode", "distributed"),
+        ("mode", "clustered"),
         ("process_jobs", "-1"),
         ("docker_jobs", "many"),
         ("setup_timeout_seconds", "0"),

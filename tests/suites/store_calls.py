@@ -1,0 +1,110 @@
+"""A call of every method of every repository, for promises that hold for all of them."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable
+from typing import get_type_hints
+
+from orchestrator.contracts.store import JobFilter, Repositories
+from orchestrator.model.jobs import Claim
+from orchestrator.model.journal import EntryKind
+from orchestrator.model.logs import Cursor
+from orchestrator.model.specs import ExecutorKind
+from orchestrator.model.tokens import Scope, Token
+from orchestrator.model.workflows import Run, RunStatus
+from tests.fakes import FakeClock
+from tests.suites.store_making import LEASE, make_job, make_lines, make_run, outcome
+
+Call = Callable[[Repositories], Awaitable[object]]
+
+
+def reading_calls(claim: Claim, run: Run) -> dict[str, Call]:
+    """By `repository.method`. They find something where `claim` is of a stored job and `run` is stored."""
+    return {
+        "jobs.get": lambda repos: repos.jobs.get(claim.job.id),
+        "jobs.page": lambda repos: repos.jobs.page(JobFilter(), after=None, limit=10),
+        "jobs.of_run": lambda repos: repos.jobs.of_run(run.id),
+        "jobs.cancel_requested": lambda repos: repos.jobs.cancel_requested("one"),
+        "jobs.owner_of": lambda repos: repos.jobs.owner_of(b"t"),
+        "jobs.queues": lambda repos: repos.jobs.queues(),
+        "jobs.count": lambda repos: repos.jobs.count(),
+        "logs.read": lambda repos: repos.logs.read(claim.job.id, after=0, limit=10),
+        "logs.cursor": lambda repos: repos.logs.cursor(claim.job.id),
+        "journal.read": lambda repos: repos.journal.read(claim.job.id),
+        "variables.get": lambda repos: repos.variables.get("global", "k"),
+        "tokens.by_digest": lambda repos: repos.tokens.by_digest(b"d"),
+        "tokens.has_admin": lambda repos: repos.tokens.has_admin(),
+        "runs.get": lambda repos: repos.runs.get(run.id),
+        "runs.queues": lambda repos: repos.runs.queues(),
+        "runs.unfinished": lambda repos: repos.runs.unfinished("main"),
+        "outbox.due": lambda repos: repos.outbox.due("main", at=run.created_at, limit=10),
+    }
+
+
+def fenced_calls(claim: Claim, clock: FakeClock) -> dict[str, Call]:
+    """What a supervisor writes; each is refused by itself when the claim is not the latest."""
+    return {
+        "jobs.start_attempt": lambda repos: repos.jobs.start_attempt(claim, process="late", token_digest=b"late"),
+        "jobs.mark_started": lambda repos: repos.jobs.mark_started(claim, at=clock.now(), setup_ms=77),
+        "jobs.release": lambda repos: repos.jobs.release(claim),
+        "jobs.finish": lambda repos: repos.jobs.finish(claim, outcome(clock)),
+        "logs.append": lambda repos: repos.logs.append(
+            claim, make_lines(clock, claim.job.log.lines + 1, ["late"]), Cursor(), omitted=1
+        ),
+    }
+
+
+def saying_calls(claim: Claim) -> dict[str, Call]:
+    """What the script of the claim's attempt says."""
+    job_id, attempt = claim.job.id, claim.job.attempt
+    return {
+        "jobs.set_output": lambda repos: repos.jobs.set_output(job_id, attempt, "late"),
+        "jobs.set_condition": lambda repos: repos.jobs.set_condition(job_id, attempt, condition=True),
+        "jobs.set_progress": lambda repos: repos.jobs.set_progress(job_id, attempt, "late"),
+    }
+
+
+def other_writing_calls(claim: Claim, run: Run, clock: FakeClock) -> dict[str, Call]:
+    """Writes that name no claim."""
+    now, free = clock.now(), dict.fromkeys(ExecutorKind, 10)
+    token = Token(id="tok_call", name="x", scope=Scope.RUN, digest=b"call", created_at=now)
+    return {
+        "jobs.insert": lambda repos: repos.jobs.insert(make_job(clock)),
+        "jobs.claim": lambda repos: repos.jobs.claim("one", "main", free, lease=LEASE),
+        "jobs.adopt": lambda repos: repos.jobs.adopt("two", "main", lease=LEASE, alone=True),
+        "jobs.renew": lambda repos: repos.jobs.renew("one", lease=LEASE),
+        "jobs.request_cancel": lambda repos: repos.jobs.request_cancel(claim.job.id, at=now),
+        "jobs.finish_queued": lambda repos: repos.jobs.finish_queued(claim.job.id, outcome(clock)),
+        "journal.append": lambda repos: repos.journal.append("s", EntryKind.QUEUED, at=now, by="me"),
+        "variables.set": lambda repos: repos.variables.set("global", "k", 1, at=now),
+        "tokens.insert": lambda repos: repos.tokens.insert(token),
+        "runs.insert": lambda repos: repos.runs.insert(make_run(clock)),
+        "runs.set_status": lambda repos: repos.runs.set_status(run.id, RunStatus.RUNNING, at=now),
+        "runs.finish": lambda repos: repos.runs.finish(run.id, RunStatus.FAILED, at=now, output={}, error="e"),
+        "runs.request_cancel": lambda repos: repos.runs.request_cancel(run.id, at=now),
+        "outbox.add": lambda repos: repos.outbox.add("k", "advance_run", queue="main", payload={}, at=now),
+        "outbox.delivered": lambda repos: repos.outbox.delivered(1, at=now),
+        "outbox.retry": lambda repos: repos.outbox.retry(1, at=now, error="e"),
+    }
+
+
+def writing_calls(claim: Claim, run: Run, clock: FakeClock) -> dict[str, Call]:
+    """Every method that writes, by `repository.method`."""
+    return fenced_calls(claim, clock) | saying_calls(claim) | other_writing_calls(claim, run, clock)
+
+
+def promised_methods(*, fenced: bool = False) -> set[str]:
+    """The methods that the contract promises, as `repository.method`; with `fenced` those that it calls so."""
+    repositories = {
+        name: get_type_hints(member.fget)["return"]
+        for name, member in vars(Repositories).items()
+        if isinstance(member, property)
+    }
+    return {
+        f"{repository}.{name}"
+        for repository, protocol in repositories.items()
+        for name, member in vars(protocol).items()
+        if inspect.isfunction(member) and not name.startswith("_")
+        if not fenced or (member.__doc__ or "").strip().startswith("Fenced")
+    }
