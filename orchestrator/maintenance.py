@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
-from typing import assert_never
+from typing import TypeVar, assert_never
 
 from orchestrator.api.tokens import digest_of
-from orchestrator.config import PostgresDatabase, ServerSettings, SqliteDatabase
+from orchestrator.config import PostgresDatabase, SecretUrl, ServerSettings, SqliteDatabase
+from orchestrator.contracts.clock import Clock
 from orchestrator.errors import InvalidError
 from orchestrator.model.upkeep import Backup, Contents, Migrated, Progress, Rehearsal, Restored
 from orchestrator.stores.migrate import Migration, read_migrations
+from orchestrator.stores.postgres import schema as postgres_schema
+from orchestrator.stores.postgres.connect import Address
 from orchestrator.stores.sqlite import backup as sqlite_backup
 from orchestrator.stores.sqlite import rehearse as sqlite_rehearse
 from orchestrator.stores.sqlite.check import inspect
 from orchestrator.telemetry.clock import SystemClock
 
+ResultT = TypeVar("ResultT")
 ADMIN_TOKEN = "admin.token"  # noqa: S105 - the name of a file
 
 
@@ -74,8 +79,8 @@ def rehearse(settings: ServerSettings, *, progress: Progress) -> Rehearsal:
             return sqlite_rehearse.rehearse(
                 _file_of(database), migrations=_sqlite_migrations(), clock=SystemClock(), progress=progress
             )
-        case PostgresDatabase():
-            raise _refuse_postgres("copied for a rehearsal", "`pg_dump` and `pg_restore` into another database")
+        case PostgresDatabase(url=url):
+            return _run_on_postgres(postgres_schema.rehearse, url)
         case never:
             assert_never(never)
 
@@ -87,10 +92,17 @@ def migrate(settings: ServerSettings, *, progress: Progress) -> Migrated:
             return sqlite_rehearse.migrate_file(
                 _file_of(database), migrations=_sqlite_migrations(), clock=SystemClock(), progress=progress
             )
-        case PostgresDatabase():
-            raise _refuse_postgres("migrated by `cronium serve` when it starts; back it up", "`pg_dump`")
+        case PostgresDatabase(url=url):
+            return Migrated(steps=_run_on_postgres(postgres_schema.migrate, url), backup=None)
         case never:
             assert_never(never)
+
+
+def _run_on_postgres(
+    work: Callable[[Address, Sequence[Migration], Clock], Coroutine[None, None, ResultT]], url: SecretUrl
+) -> ResultT:
+    migrations = read_migrations("orchestrator.stores.postgres")
+    return asyncio.run(work(Address.parse(url.reveal()), migrations, SystemClock()))
 
 
 def _file_of(database: SqliteDatabase) -> Path:

@@ -143,7 +143,9 @@ async def open_store(settings: ServerSettings, clock: Clock) -> AsyncIterator[St
 
             patience = timedelta(seconds=settings.backend_timeout_seconds)
             with hold_lock(settings.data_dir / DATABASE_FILE):
-                opening = open_postgres_store(url.reveal(), patience=patience, pool_size=settings.database_pool_size)
+                opening = open_postgres_store(
+                    url.reveal(), clock=clock, patience=patience, pool_size=settings.database_pool_size
+                )
                 async with opening as store:
                     yield store
 

@@ -26,9 +26,10 @@ NOTHING = "the database is up to date: there is nothing to apply"
 @click.option("--rehearse", is_flag=True, help="Apply to a copy, say what happens, and change nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was done as a JSON object.")
 def migrate(data_dir: Path | None, rehearse: bool, as_json: bool) -> int:
-    """Apply the migrations that the server's database still needs, after a backup beside it.
+    """Apply the migrations that the server's database still needs, after a backup beside it (of Postgres: make one).
 
-    A server does the same when it starts, without the backup. A rehearsal may be run beside an older server that works.
+    A server does the same when it starts, without the backup. A rehearsal may be run beside an older server that works;
+    on Postgres, where it is a transaction that is rolled back, that server waits meanwhile.
     """
     return _rehearse(data_dir, as_json=as_json) if rehearse else _migrate(data_dir, as_json=as_json)
 
@@ -42,11 +43,12 @@ def _migrate(data_dir: Path | None, *, as_json: bool) -> int:
     if as_json:
         print_json({"applied": _documents(done.steps), "backup": None if done.backup is None else str(done.backup)})
         return 0
-    if done.backup is None:
+    if not done.steps:
         click.echo(NOTHING)
         return 0
     _print_steps("applied", done.steps)
-    click.echo(f"a backup from before is {escape(str(done.backup))}")
+    if done.backup is not None:
+        click.echo(f"a backup from before is {escape(str(done.backup))}")
     return 0
 
 
@@ -64,7 +66,7 @@ def _rehearse(data_dir: Path | None, *, as_json: bool) -> int:
                 "failure": done.failure,
                 "rows": {name: [before, after] for name, before, after in _changes(done)},
                 "copy_bytes": done.copy_bytes,
-                "copy_seconds": round(done.copy_seconds, 3),
+                "copy_seconds": None if done.copy_seconds is None else round(done.copy_seconds, 3),
             }
         )
     else:
@@ -76,12 +78,17 @@ def _print_rehearsal(done: Rehearsal) -> None:
     if not done.steps and done.failure is None:
         click.echo(NOTHING)
         return
-    click.echo(f"copied {size(done.copy_bytes)} in {duration(done.copy_seconds)}; the database itself is not changed")
+    if done.copy_bytes is None or done.copy_seconds is None:
+        click.echo("tried in one transaction, which was rolled back; the database is not changed")
+    else:
+        click.echo(
+            f"copied {size(done.copy_bytes)} in {duration(done.copy_seconds)}; the database itself is not changed"
+        )
     _print_steps("would apply", done.steps)
     rows = [{"TABLE": name, "BEFORE": _shown(before), "AFTER": _shown(after)} for name, before, after in _changes(done)]
     click.echo(table(rows, ("TABLE", "BEFORE", "AFTER")), nl=False)
     if done.failure is None:
-        click.echo("the copy is whole after it")
+        click.echo("the copy is whole after it" if done.copy_bytes is not None else "all of them succeed")
     else:
         say_failure(done.failure, "stay with the version that you run, and report this fault")
 

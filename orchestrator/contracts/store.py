@@ -358,8 +358,11 @@ class Store(Protocol):
         """
         One transaction: the only way to write.
 
-        Leaving the block commits, durably; an exception rolls back, changes nothing and goes on to the caller. Never
-        nested, no network call inside. Concurrent blocks do not see each other's changes before they are committed.
+        Leaving the block commits, durably; an exception rolls back, changes nothing and goes on to the caller. So does
+        a statement that the database refused (`ConflictError`, `UnavailableError`), even if the block swallows its
+        error. No network call inside. Concurrent blocks do not see each other's changes before they are committed; of
+        blocks that wait for each other one may end with `UnavailableError`. A block inside a block of the same task
+        raises `ConflictError`, and so do its repositories after its end.
         """
         ...
 

@@ -66,7 +66,7 @@ class AppliedStep:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Migrated:
-    """What was applied to a database; `backup` was made before, where there was anything to apply."""
+    """What was applied to a database; `backup` was made before, where the database is a file of ours."""
 
     steps: tuple[AppliedStep, ...]
     backup: Path | None
@@ -74,11 +74,15 @@ class Migrated:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rehearsal:
-    """What happened to a copy of a database. `failure` says which migration failed and how, or what is wrong after."""
+    """
+    What happened to a copy of a database, or to itself in a transaction that was undone (`copy_bytes` None).
+
+    `failure` says which migration failed and how, or what is wrong after.
+    """
 
     steps: tuple[AppliedStep, ...]
     failure: str | None
     before: Mapping[str, int]
     after: Mapping[str, int]
-    copy_bytes: int
-    copy_seconds: float
+    copy_bytes: int | None
+    copy_seconds: float | None

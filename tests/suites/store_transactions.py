@@ -283,3 +283,19 @@ class TransactionSuite(StoreOpening):
                 await repos.jobs.insert(job)
         async with store.read() as repos:
             assert await repos.journal.read(job.id) == []
+
+    async def test_a_block_that_swallows_a_refusal_changes_nothing_all_the_same(self, store, clock):
+        """M16: the database has undone the statement, or everything; the block cannot know what is left of it."""
+        there, new, late = make_job(clock), make_job(clock), make_job(clock)
+        await insert(store, there)
+        with pytest.raises(ConflictError):
+            async with store.begin() as repos:
+                await repos.jobs.insert(new)
+                with pytest.raises(ConflictError):
+                    await repos.jobs.insert(there)
+                with pytest.raises(ConflictError):
+                    await repos.jobs.insert(late)
+        for job in (new, late):
+            with pytest.raises(NotFoundError):
+                await get(store, job.id)
+        await insert(store, new)

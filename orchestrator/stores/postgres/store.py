@@ -13,6 +13,7 @@ from typing import Any
 
 import asyncpg
 
+from orchestrator.contracts.clock import Clock
 from orchestrator.contracts.store import Bell, Repositories, Store
 from orchestrator.errors import ConflictError, UnavailableError
 from orchestrator.stores.migrate import read_migrations
@@ -185,19 +186,19 @@ class _Reader:
 
 @asynccontextmanager
 async def open_postgres_store(
-    url: str, *, patience: timedelta, pool_size: int = 10, dialect: Dialect = DIALECT
+    url: str, *, clock: Clock, patience: timedelta, pool_size: int = 10, dialect: Dialect = DIALECT
 ) -> AsyncIterator[Store]:
     """
     Connect to the database at `url` and bring its schema up to date.
 
     Raises `UnavailableError` (`store_unavailable`), naming the server without the password, when it does not answer
     within `patience`, and `InvalidError` for a URL that is none. Several orchestrators share a database. Leases are
-    counted on the database's clock.
+    counted on the database's clock, `clock` measures.
     """
     address = Address.parse(url)
     async with AsyncExitStack() as stack:
         await wait_for(address, patience)
-        await migrate(address, read_migrations(PACKAGE))
+        await migrate(address, read_migrations(PACKAGE), clock)
         pool = await stack.enter_async_context(open_pool(address, size=pool_size))
         ringer = await stack.enter_async_context(open_bell(address))
         store = PostgresStore(pool, address.where, ringer, dialect)

@@ -21,7 +21,7 @@ class SqlJournal:
     async def append(
         self, subject: str, kind: EntryKind, *, at: datetime, by: str, data: Mapping[str, Json] | None = None
     ) -> Entry:
-        document = to_json(data or {})
+        document, whom = to_json(data or {}), pack_text(by)  # what cannot be kept is refused before a number is taken
         # The row of the subject stays locked until the transaction ends, so its numbers are given out one by one
         # and a number that is rolled back is given out again.
         rows = await self.connection.rows(
@@ -36,7 +36,7 @@ class SqlJournal:
             seq,
             micros(at),
             kind.value,
-            pack_text(by),
+            whom,
             document,
         )
         return Entry(subject=subject, seq=seq, at=at, kind=kind, by=by, data=object_from_json(document))

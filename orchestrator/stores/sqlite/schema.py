@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 import apsw
@@ -10,6 +11,8 @@ from orchestrator.contracts.clock import Clock
 from orchestrator.stores.codec import micros
 from orchestrator.stores.migrate import Applied, Migration, plan
 from orchestrator.stores.sqlite.errors import translate
+
+log = logging.getLogger(__name__)
 
 _RECORDS = """CREATE TABLE IF NOT EXISTS migrations (
     number INTEGER NOT NULL PRIMARY KEY,
@@ -42,6 +45,8 @@ def _apply_next(connection: apsw.Connection, migrations: Sequence[Migration], cl
                 (migration.number, migration.name, migration.checksum, micros(clock.now())),
             )
         connection.execute("COMMIT")
+        if missing:
+            log.info("migrated", extra={"store_driver": "sqlite", "migration": missing[0].name})
     finally:
         if connection.in_transaction:
             connection.execute("ROLLBACK")

@@ -61,10 +61,10 @@ class Writer:
         except BaseException:
             await self._leave(block, keep=False)
             raise
-        await self._leave(block, keep=True)
+        await self._leave(block, keep=block.failure is None)
         failure = await block.outcome()
-        if failure is not None:
-            raise failure
+        if block.failure is not None or failure is not None:
+            raise block.failure or failure
 
     async def run(self, block: Block, sql: str, args: tuple[Value, ...]) -> tuple[list[Row], int]:
         """Run a statement of the block whose turn it is."""
@@ -74,6 +74,8 @@ class Writer:
         interrupted = await settle(call)
         if not self._transaction.is_open and block.failure is None:
             block.failure = self._lose(batch, call.exception())
+        elif isinstance(error := call.exception(), CroniumError):
+            block.failure = error
         if interrupted:
             raise asyncio.CancelledError
         return call.result()
@@ -101,7 +103,7 @@ class Writer:
         block.ended = True
         interrupted = False
         try:
-            if block.batch is not None and block.failure is None and not keep:
+            if block.batch is not None and not keep:
                 interrupted = await self._undo(block.batch)
             interrupted |= await self._end_turn()
         finally:

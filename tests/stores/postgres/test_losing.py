@@ -11,10 +11,11 @@ from itertools import count
 import asyncpg
 import pytest
 
-from orchestrator.errors import ConflictError, UnavailableError
+from orchestrator.errors import UnavailableError
 from orchestrator.jobs.persist import persist
 from orchestrator.model.journal import EntryKind
 from orchestrator.stores.postgres import open_postgres_store
+from orchestrator.telemetry.clock import SystemClock
 from tests.fakes import FakeClock
 from tests.services import running_postgres
 from tests.suites.store_suite import claim_all, get, insert, make_job, outcome
@@ -60,7 +61,7 @@ async def test_a_restart_under_load_loses_nothing_and_doubles_nothing(server, nu
             await persist(append)
             acknowledged[writer] = entry
 
-    async with open_postgres_store(server.url(), patience=PATIENCE) as store:
+    async with open_postgres_store(server.url(), clock=SystemClock(), patience=PATIENCE) as store:
         async with asyncio.timeout(60), asyncio.TaskGroup() as tasks:
             for writer in range(WRITERS):
                 tasks.create_task(write(store, writer))
@@ -95,7 +96,7 @@ async def test_a_commit_whose_answer_was_lost_is_looked_up(database, committed):
     """The connection dies after COMMIT was sent, with or without its having happened."""
     clock = FakeClock()
     job = make_job(clock)
-    async with open_postgres_store(database, patience=PATIENCE, pool_size=2) as store:
+    async with open_postgres_store(database, clock=SystemClock(), patience=PATIENCE, pool_size=2) as store:
         block = store.begin()
         repos = await block.__aenter__()
         await repos.jobs.insert(job)
@@ -126,7 +127,7 @@ async def test_a_commit_whose_answer_was_lost_is_looked_up(database, committed):
 
 async def test_a_claim_survives_a_restart_and_is_finished_after_it(server):
     clock = FakeClock()
-    async with open_postgres_store(server.url(), patience=PATIENCE) as store:
+    async with open_postgres_store(server.url(), clock=SystemClock(), patience=PATIENCE) as store:
         await insert(store, make_job(clock))
         [claim] = await claim_all(store)
         await asyncio.to_thread(server.stop, signal.SIGQUIT)
@@ -146,7 +147,7 @@ async def _finish(store, claim, clock):
 async def test_while_it_is_away_everything_says_so_at_once_and_neutrally(server):
     """M29: nothing of the driver comes out, and nobody waits for long."""
     clock = FakeClock()
-    async with open_postgres_store(server.url(), patience=PATIENCE) as store:
+    async with open_postgres_store(server.url(), clock=SystemClock(), patience=PATIENCE) as store:
         await insert(store, make_job(clock))
         await asyncio.to_thread(server.stop, signal.SIGQUIT)
         for work in (store.check(), insert(store, make_job(clock)), claim_all(store), get(store, "job_1")):
@@ -158,7 +159,7 @@ async def test_while_it_is_away_everything_says_so_at_once_and_neutrally(server)
 
 async def test_a_broken_connection_is_replaced(database, postgres):
     clock = FakeClock()
-    async with open_postgres_store(database, patience=PATIENCE, pool_size=3) as store:
+    async with open_postgres_store(database, clock=SystemClock(), patience=PATIENCE, pool_size=3) as store:
         for _ in range(3):
             postgres.run("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'cronium'")
             job = make_job(clock)
@@ -171,25 +172,10 @@ async def _inserted(store, job):
     return True
 
 
-async def test_a_statement_that_failed_ends_its_block_even_if_nobody_cares(database):
-    clock = FakeClock()
-    first, second = make_job(clock), make_job(clock)
-    async with open_postgres_store(database, patience=PATIENCE) as store:
-        await insert(store, first)
-        with pytest.raises(ConflictError):
-            async with store.begin() as repos:
-                await repos.jobs.insert(second)
-                with suppress(ConflictError):
-                    await repos.jobs.insert(first)
-        connection = await asyncpg.connect(database)
-        assert await connection.fetchval("SELECT count(*) FROM jobs") == 1
-        await connection.close()
-
-
 async def test_what_holds_a_row_too_long_is_given_up(database):
     """Another client sits on the row: after the lock timeout the block is refused, and works when tried again."""
     clock = FakeClock()
-    async with open_postgres_store(database, patience=PATIENCE) as store:
+    async with open_postgres_store(database, clock=SystemClock(), patience=PATIENCE) as store:
         await insert(store, make_job(clock))
         [claim] = await claim_all(store)
         other = await asyncpg.connect(database)

@@ -5,17 +5,20 @@ from __future__ import annotations
 import asyncpg
 import pytest
 
+from orchestrator.stores.migrate import Migration, read_migrations
 from orchestrator.stores.postgres.connect import Address
-from orchestrator.stores.postgres.schema import migrate
+from orchestrator.stores.postgres.schema import migrate, rehearse
 from orchestrator.stores.postgres.store import PACKAGE
+from orchestrator.telemetry.clock import SystemClock
 from tests.suites.migration_suite import MigrationSuite
 
 pytestmark = pytest.mark.distributed
 PROGRAM = """
 from datetime import timedelta
 from orchestrator.stores.postgres import open_postgres_store
+from orchestrator.telemetry.clock import SystemClock
 async def main():
-    async with open_postgres_store({url!r}, patience=timedelta(seconds=30)) as store:
+    async with open_postgres_store({url!r}, clock=SystemClock(), patience=timedelta(seconds=30)) as store:
         await store.check()
 """
 
@@ -28,7 +31,7 @@ class TestPostgresMigrations(MigrationSuite):
         return database
 
     async def migrate(self, where, migrations):
-        await migrate(Address.parse(where), migrations)
+        await migrate(Address.parse(where), migrations, SystemClock())
 
     async def query(self, where, sql):
         connection = await asyncpg.connect(where)
@@ -39,3 +42,47 @@ class TestPostgresMigrations(MigrationSuite):
 
     def program(self, where):
         return PROGRAM.format(url=where)
+
+
+def later(number, sql):
+    return Migration(number=number, name=f"later_{number}", sql=sql)
+
+
+async def rows_of(url, table):
+    connection = await asyncpg.connect(url)
+    try:
+        return await connection.fetchval(f"SELECT count(*) FROM {table}")
+    finally:
+        await connection.close()
+
+
+async def test_a_rehearsal_says_what_would_happen_and_changes_nothing(database):
+    migrations = read_migrations(PACKAGE)
+    await migrate(Address.parse(database), migrations, SystemClock())
+    more = [later(2, "CREATE TABLE extra (a BIGINT NOT NULL)"), later(3, "INSERT INTO extra VALUES (1), (2)")]
+    for _ in range(2):
+        done = await rehearse(Address.parse(database), [*migrations, *more], SystemClock())
+        assert [step.name for step in done.steps] == ["later_2", "later_3"]
+        assert (done.failure, done.copy_bytes) == (None, None)
+        assert "extra" not in done.before
+        assert done.after["extra"] == 2
+        assert done.after["migrations"] == done.before["migrations"] + 2
+    with pytest.raises(asyncpg.UndefinedTableError):
+        await rows_of(database, "extra")
+
+
+async def test_a_migration_with_a_fault_is_named_by_a_rehearsal_and_nothing_is_changed(database):
+    migrations = read_migrations(PACKAGE)
+    await migrate(Address.parse(database), migrations, SystemClock())
+    more = [later(2, "CREATE TABLE extra (a BIGINT NOT NULL)"), later(3, "INSERT INTO nowhere VALUES (1)")]
+    done = await rehearse(Address.parse(database), [*migrations, *more], SystemClock())
+    assert [step.name for step in done.steps] == ["later_2"]
+    assert done.failure == 'Migration 0003 (later_3) failed: relation "nowhere" does not exist.'
+    assert await rows_of(database, "migrations") == len(migrations)
+
+
+async def test_a_rehearsal_on_an_empty_database_leaves_it_empty(database):
+    done = await rehearse(Address.parse(database), read_migrations(PACKAGE), SystemClock())
+    assert [step.number for step in done.steps] == [migration.number for migration in read_migrations(PACKAGE)]
+    with pytest.raises(asyncpg.UndefinedTableError):
+        await rows_of(database, "migrations")

@@ -12,6 +12,7 @@ import pytest
 from orchestrator.errors import InvalidError, UnavailableError
 from orchestrator.stores.postgres import open_postgres_store
 from orchestrator.stores.postgres.connect import Address
+from orchestrator.telemetry.clock import SystemClock
 from tests.services import free_port, running_postgres
 
 BRIEF = timedelta(seconds=0.3)
@@ -20,7 +21,7 @@ PATIENCE = timedelta(seconds=5)
 
 async def refusal(url: str, patience: timedelta = BRIEF) -> str:
     with pytest.raises(UnavailableError) as refused:
-        async with open_postgres_store(url, patience=patience):
+        async with open_postgres_store(url, clock=SystemClock(), patience=patience):
             pass
     assert refused.value.code == "store_unavailable"
     assert "secret" not in str(refused.value)
@@ -72,7 +73,7 @@ async def test_a_server_that_comes_up_in_time_is_waited_for():
     """M11"""
     with running_postgres() as server:
         server.stop()
-        opening = open_postgres_store(server.url(), patience=timedelta(seconds=30))
+        opening = open_postgres_store(server.url(), clock=SystemClock(), patience=timedelta(seconds=30))
         entered = asyncio.ensure_future(opening.__aenter__())
         await asyncio.to_thread(server.start)
         store = await entered
@@ -82,7 +83,7 @@ async def test_a_server_that_comes_up_in_time_is_waited_for():
 
 @pytest.mark.distributed
 async def test_a_block_waits_for_a_connection_and_then_gets_one(database):
-    async with open_postgres_store(database, patience=PATIENCE, pool_size=1) as store:
+    async with open_postgres_store(database, clock=SystemClock(), patience=PATIENCE, pool_size=1) as store:
 
         async def read() -> int:
             async with store.begin() as repos:
@@ -94,14 +95,14 @@ async def test_a_block_waits_for_a_connection_and_then_gets_one(database):
 @pytest.mark.distributed
 async def test_sessions_are_ours_to_recognise_and_end_by_themselves(database):
     """A client that died must not hold a lock for long: M18 asks the same of SQLite, where the kernel sees to it."""
-    async with open_postgres_store(database, patience=PATIENCE):
+    async with open_postgres_store(database, clock=SystemClock(), patience=PATIENCE):
         connection = await asyncpg.connect(database)
         rows = await connection.fetch(
             "SELECT count(*) AS n FROM pg_stat_activity WHERE application_name = 'cronium' AND datname = current_database()"
         )
         assert rows[0]["n"] >= 1
         await connection.close()
-    async with open_postgres_store(database, patience=PATIENCE) as store, store.begin() as repos:
+    async with open_postgres_store(database, clock=SystemClock(), patience=PATIENCE) as store, store.begin() as repos:
         [[seconds]] = await repos.tokens.connection.rows(
             "SELECT current_setting('idle_in_transaction_session_timeout')"
         )

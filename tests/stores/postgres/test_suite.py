@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 
 from orchestrator.stores.postgres import open_postgres_store
+from orchestrator.telemetry.clock import SystemClock
 from tests.stores.postgres.ticking import Ticking
 from tests.suites.store_suite import StoreSuite
 
@@ -20,4 +21,4 @@ class TestPostgres(StoreSuite):
         self.url = database
 
     def open_store(self, tmp_path, clock):
-        return open_postgres_store(self.url, patience=PATIENCE, dialect=Ticking(clock))
+        return open_postgres_store(self.url, clock=SystemClock(), patience=PATIENCE, dialect=Ticking(clock))
