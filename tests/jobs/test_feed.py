@@ -143,3 +143,54 @@ async def test_draining_ends_a_watch_without_the_end_of_the_job(store: Store):
 async def test_a_job_that_is_not_there_cannot_be_watched(store: Store):
     with pytest.raises(NotFoundError):
         await anext(Feed(store).watch(JobId("job_none")))
+
+
+async def test_watchers_here_hear_what_another_orchestrator_tells(store: Store, monkeypatch):
+    """Two feeds on one store, as two orchestrators have; without being told, one would look in an hour."""
+    monkeypatch.setattr(feed_module, "POLL_SECONDS", 3600)
+    here = Feed(store)
+    there = Feed(store, tell=here.heard)
+    script = await running(store, there)
+    async with asyncio.timeout(30), asyncio.TaskGroup() as tasks:
+        watching = tasks.create_task(collect(here))
+        for n in range(100):
+            await script.say(f"line {n}")
+        await script.end()
+
+    texts, kinds = watching.result()
+    assert texts == [f"line {n}" for n in range(100)]
+    assert kinds[-1] == "Ended"
+
+
+async def test_a_job_that_moves_between_orchestrators_shows_every_line_once(store: Store, monkeypatch):
+    monkeypatch.setattr(feed_module, "POLL_SECONDS", 3600)
+    here = Feed(store)
+    there = Feed(store, tell=here.heard)
+    script = await running(store, here)
+    async with asyncio.timeout(30), asyncio.TaskGroup() as tasks:
+        watching = tasks.create_task(collect(here))
+        await asyncio.sleep(0)
+        for n in range(60):
+            script.feed = here if n // 20 % 2 == 0 else there
+            await script.say(f"line {n}")
+        script.feed = here
+        await script.end()
+
+    assert watching.result()[0] == [f"line {n}" for n in range(60)]
+
+
+async def test_after_lost_wake_ups_every_watch_looks(store: Store, monkeypatch):
+    monkeypatch.setattr(feed_module, "POLL_SECONDS", 3600)
+    feed = Feed(store)
+    script = await running(store, feed)
+    watch = feed.watch(JobId("job_1"))
+    assert isinstance(await anext(watch), Changed)
+    async with asyncio.timeout(30), asyncio.TaskGroup() as tasks:
+        looking = tasks.create_task(anext(watch))
+        await asyncio.sleep(0)
+        await script.say("missed", publish=False)
+        feed.heard_everything()
+        item = await looking
+    assert isinstance(item, Lines)
+    assert [line.text for line in item.lines] == ["missed"]
+    await watch.aclose()
