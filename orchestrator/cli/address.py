@@ -45,13 +45,34 @@ def find_server(env: Mapping[str, str]) -> Address:
     if url and token:
         return parse_url(url, source="CRONIUM_URL", token=token)
     if not url:
-        return _local_server(data_directory(env), token)
+        return _server_of_account(env, token)
     named = parse_url(url, source="CRONIUM_URL", token=None)
     try:
         local = _local_server(data_directory(env), None)
     except (UnavailableError, DeniedError):
         return named
     return local if local.url == named.url else named
+
+
+def _server_of_account(env: Mapping[str, str], token: str | None) -> Address:
+    """The server in the usual data directory; where none is there, in the one that a file of settings names."""
+    usual = data_directory(env)
+    try:
+        return _local_server(usual, token)
+    except UnavailableError:
+        named = None if env.get("CRONIUM_DATA_DIR") else _directory_of_settings(env)
+        if named is None or named == usual:
+            raise
+    return _local_server(named, token)
+
+
+def _directory_of_settings(env: Mapping[str, str]) -> Path | None:
+    from orchestrator.config import load_settings  # reading them takes longer than the rest of most commands
+
+    try:
+        return load_settings({}, env=env).data_dir
+    except InvalidError:
+        return None  # `serve` and `doctor` say what is wrong with them
 
 
 def data_directory(env: Mapping[str, str]) -> Path:

@@ -7,16 +7,18 @@ import os
 import stat
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
 
 from orchestrator.cli.address import data_directory, find_server
 from orchestrator.cli.client import Client
-from orchestrator.config import ServerSettings, load_settings
+from orchestrator.config import PostgresDatabase, ServerSettings, load_settings
 from orchestrator.contracts.executor import Availability
-from orchestrator.errors import CroniumError, InvalidError
+from orchestrator.errors import CroniumError, InvalidError, UnavailableError
 from orchestrator.executors.docker import DockerSettings, open_docker_executor
 from orchestrator.executors.process import ProcessSettings, open_process_executor
 from orchestrator.model.specs import ExecutorKind
@@ -24,6 +26,7 @@ from orchestrator.places import find_interpreter, make_private, sdk_directory
 
 VERSION_SECONDS = 10.0
 SERVER_SECONDS = 5.0
+BACKEND_SECONDS = 3.0
 INTERPRETERS = {"python3": "Python", "node": "Node", "bash": "Bash"}
 SDK_PARTS = ("python", "js", "bash")
 
@@ -60,7 +63,7 @@ def examine() -> Checkup:
     try:
         settings = load_settings({})
     except InvalidError as error:
-        faults = "; ".join(f"CRONIUM_{fault.path.upper()}: {fault.message}" for fault in error.faults)
+        faults = "; ".join(f"{fault.path}: {fault.message}" for fault in error.faults)
         return Checkup(executor=None, why=f"{error.message} {faults}", works=False, checks=list(_surroundings()))
     executors = [_of(availability) for availability in asyncio.run(_executors(settings))]
     works = any(check.name == settings.executor and check.state is State.OK for check in executors)
@@ -68,12 +71,14 @@ def examine() -> Checkup:
         replace(check, state=State.BAD) if check.name == settings.executor and not works else check
         for check in executors
     ]
+    checks += asyncio.run(_backends(settings))
     return Checkup(executor=settings.executor, why=_why(settings), works=works, checks=[*checks, *_surroundings()])
 
 
 def _why(settings: ServerSettings) -> str:
     if settings.default_executor is not None:
-        return "CRONIUM_DEFAULT_EXECUTOR says so; `cronium run` always uses process unless --image is given"
+        said = settings.origin("default_executor")
+        return f"{said} says so; `cronium run` always uses process unless --image is given"
     if settings.is_loopback:
         return f"the server listens on {settings.host} only; CRONIUM_DEFAULT_EXECUTOR changes it"
     return f"the server listens on {settings.host}, where others reach it; CRONIUM_DEFAULT_EXECUTOR changes it"
@@ -100,6 +105,35 @@ async def _executors(settings: ServerSettings) -> list[Availability]:
         except InvalidError as error:
             found.append(Availability(kind=ExecutorKind.DOCKER, available=False, detail=error.message))
     return found
+
+
+async def _backends(settings: ServerSettings) -> list[Check]:
+    """The servers that the settings ask for; those in this process need no look."""
+    checks = []
+    if isinstance(settings.database, PostgresDatabase):
+        from orchestrator.stores.postgres.connect import Address, wait_for
+
+        address = Address.parse(settings.database.url.reveal())
+        checks.append(await _backend("store", address.where, wait_for(address, timedelta(seconds=BACKEND_SECONDS))))
+    if settings.valkey_url is not None:
+        from orchestrator.caches.valkey import open_valkey_cache
+
+        opening = open_valkey_cache(settings.valkey_url.reveal())
+        checks.append(await _backend("cache", str(settings.valkey_url), _open_and_close(opening)))
+    return checks
+
+
+async def _backend(name: str, where: str, attempt: Awaitable[None]) -> Check:
+    try:
+        await attempt
+    except (UnavailableError, InvalidError) as error:
+        return Check(name=name, state=State.BAD, detail=error.message)
+    return Check(name=name, state=State.OK, detail=f"{where} answers")
+
+
+async def _open_and_close(opening: AbstractAsyncContextManager[object]) -> None:
+    async with opening:
+        pass
 
 
 def _of(availability: Availability) -> Check:

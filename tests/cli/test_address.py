@@ -131,3 +131,23 @@ def test_the_data_directory_follows_the_settings_of_the_server(monkeypatch):
     assert data_directory({}) == Path("/home/ada/.local/share/cronium")
     assert data_directory({"XDG_DATA_HOME": "/data"}) == Path("/data/cronium")
     assert data_directory({"XDG_DATA_HOME": "/data", "CRONIUM_DATA_DIR": "/mine"}) == Path("/mine")
+
+
+def test_a_server_whose_directory_a_project_file_names_is_found_from_there(tmp_path, monkeypatch):
+    data = tmp_path / "project" / "data"
+    data.mkdir(parents=True)
+    (tmp_path / "project" / "cronium.yaml").write_text("data_dir: data\n")
+    (data / "server.json").write_text(json.dumps({"url": "http://127.0.0.1:9", "pid": os.getpid()}))
+    env = {"HOME": str(tmp_path), "XDG_DATA_HOME": str(tmp_path / "nothing")}
+    monkeypatch.chdir(tmp_path / "project")
+    assert find_server(env).url == "http://127.0.0.1:9"
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UnavailableError, match="nothing"):
+        find_server(env)
+
+
+def test_a_project_file_with_a_fault_does_not_hide_that_there_is_no_server(tmp_path, monkeypatch):
+    (tmp_path / "cronium.yaml").write_text("databse_url: x\n")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UnavailableError):
+        find_server({"HOME": str(tmp_path)})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import asyncpg
 
 from orchestrator.errors import ConflictError, CroniumError, InvalidError, LimitExceededError, UnavailableError
@@ -80,6 +82,8 @@ def is_refusal(error: BaseException | None) -> bool:
 
 def _first_line(error: Exception) -> str:
     """What was said; of Postgres' longer answers the first line, which quotes no values."""
+    if isinstance(error, OSError) and error.errno:
+        return os.strerror(error.errno)
     return (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
 
 

@@ -63,8 +63,10 @@ class Writer:
             raise
         await self._leave(block, keep=block.failure is None)
         failure = await block.outcome()
-        if block.failure is not None or failure is not None:
-            raise block.failure or failure
+        if block.failure is not None:
+            raise block.failure
+        if failure is not None:
+            raise failure
 
     async def run(self, block: Block, sql: str, args: tuple[Value, ...]) -> tuple[list[Row], int]:
         """Run a statement of the block whose turn it is."""
