@@ -275,7 +275,7 @@ async def _first_access(engine: Engine, data_dir: Path) -> None:
 
 async def _readiness(engine: Engine, cache: Cache) -> Readiness:
     details: dict[str, Json] = {"store": "ok", "cache": cache.driver, "engine": "ok"}
-    if getattr(cache, "degraded", False):
+    if cache.degraded:
         details["cache"] = f"memory, while {cache.driver} is away"
     if not engine.dispatcher.recovered.is_set():
         details["engine"] = "looking for what was running"

@@ -309,6 +309,11 @@ class Cache(KeyValue, Protocol):
         ...
 
     @property
+    def degraded(self) -> bool:
+        """Whether something less stands in for it now."""
+        ...
+
+    @property
     def counters(self) -> Counters: ...
 
     @property

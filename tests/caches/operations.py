@@ -22,7 +22,7 @@ async def _serve(cache: Cache) -> None:
     async def handler(body: Json) -> Json:
         return body
 
-    async with cache.requests.serve("r", handler):
+    async with cache.requests.serve("s", handler):
         pass
 
 

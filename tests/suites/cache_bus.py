@@ -57,7 +57,10 @@ class BusSuite(CacheOpening):
                 await cache.bus.publish(channel, body)
 
     async def test_a_message_arrives_once_whatever_matches(self, cache):
-        async with cache.bus.subscribe("a*", "*b", "ab", "a?", "a[b]") as several, cache.bus.subscribe("*") as all_of_it:
+        async with (
+            cache.bus.subscribe("a*", "*b", "ab", "a?", "a[b]") as several,
+            cache.bus.subscribe("*") as all_of_it,
+        ):
             for number in range(3):
                 await cache.bus.publish("ab", number)
             await cache.bus.publish("xb", "end")

@@ -30,6 +30,7 @@ class MemoryCache:
     """
 
     driver = "memory"
+    degraded = False
 
     def __init__(self, clock: Clock, *, max_items: int = DEFAULT_MAX_ITEMS, on_drop: OnDrop = ignore_drops) -> None:
         self._space = Space(clock, max_items)

@@ -20,7 +20,7 @@ from orchestrator.caches.valkey.link import Link
 from orchestrator.caches.valkey.lists import ValkeyLists
 from orchestrator.caches.valkey.locks import ValkeyLocks
 from orchestrator.caches.valkey.names import Names
-from orchestrator.caches.valkey.replies import items, value
+from orchestrator.caches.valkey.replies import data, done, items, value
 from orchestrator.caches.valkey.server import Server, open_server
 from orchestrator.model.json import Json
 
@@ -31,6 +31,7 @@ class ValkeyCache:
     """`Cache` on a server. Values are its strings, other kinds its own; time is counted by the server's clock."""
 
     driver = "valkey"
+    degraded = False
 
     def __init__(self, server: Server, link: Link, names: Names, on_drop: OnDrop) -> None:
         self._server = server
@@ -52,18 +53,18 @@ class ValkeyCache:
         if not keys:
             return []
         reply = await self._server.command("MGET", *[self._names.key(key) for key in keys])
-        return [value(item, key) for key, item in zip(keys, items(reply), strict=True)]
+        return [value(item, key) for key, item in zip(keys, items(reply, len(keys)), strict=True)]
 
     async def set(self, key: str, value: Json, *, ttl: timedelta) -> None:
         document, kept_for = pack(value), milliseconds(ttl)
         if kept_for <= 0:
             await self.delete(key)
         else:
-            await self._server.command("SET", self._names.key(key), document, "PX", kept_for, about=key)
+            done(await self._server.command("SET", self._names.key(key), document, "PX", kept_for, about=key))
 
     async def set_if_absent(self, key: str, value: Json, *, ttl: timedelta) -> bool:
         words = ("SET", self._names.key(key), pack(value), "PX", lifetime(ttl), "NX")
-        return await self._server.command(*words, about=key) is not None
+        return done(await self._server.command(*words, about=key))
 
     async def delete(self, *keys: str) -> int:
         return await self.keys.delete(*keys)
@@ -71,8 +72,8 @@ class ValkeyCache:
     async def check(self) -> None:
         # A server that only answers PING may be a replica, or full: so something is written, and read back.
         key, mark = self._names.own("check"), secrets.token_hex(8)
-        await self._server.command("SET", key, mark, "PX", CHECK_TTL_MS)
-        if await self._server.command("GET", key) is None:
+        done(await self._server.command("SET", key, mark, "PX", CHECK_TTL_MS))
+        if data(await self._server.command("GET", key)) is None:
             raise unavailable(f"The cache at {self._server.address} does not keep what it is given.")
         await self._link.check()
 

@@ -9,8 +9,9 @@ from datetime import timedelta
 from orchestrator.caches.documents import at_least_one, milliseconds, span, text
 from orchestrator.caches.errors import invalid_cursor
 from orchestrator.caches.glob import Glob
+from orchestrator.caches.valkey import replies
 from orchestrator.caches.valkey.names import Names
-from orchestrator.caches.valkey.replies import data, items, number
+from orchestrator.caches.valkey.replies import items, number
 from orchestrator.caches.valkey.server import Server
 from orchestrator.contracts.cache import DEFAULT_PAGE, Page
 
@@ -32,10 +33,9 @@ class ValkeyKeys:
         if cursor is not None and not (_CURSOR.fullmatch(cursor) and int(cursor) < 2**64):
             raise invalid_cursor(cursor)
         coarse, count = glob.coarse(self._names.keys), min(at_least_one(limit, "The limit of a page"), MOST_AT_ONCE)
-        reply = items(await self._server.command("SCAN", cursor or 0, "MATCH", coarse, "COUNT", count))
-        following = (data(reply[0]) or b"0").decode()
+        reply = items(await self._server.command("SCAN", cursor or 0, "MATCH", coarse, "COUNT", count), 2)
         found = [key for key in map(self._key, items(reply[1])) if key is not None and glob.matches(key)]
-        return Page(keys=tuple(found), next_cursor=following if following != "0" else None)
+        return Page(keys=tuple(found), next_cursor=replies.cursor(reply[0]))
 
     async def remaining(self, key: str) -> timedelta | None:
         left = number(await self._server.command("PTTL", self._names.key(key), about=key))

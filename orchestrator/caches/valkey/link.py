@@ -76,8 +76,8 @@ class Link:
             yield
         finally:
             mailbox.close()
-            for address in addresses:
-                await self._forget(address, listener)
+            for address in [address for address in addresses if self._forget(address, listener)]:
+                await self._send("PUNSUBSCRIBE", address)
 
     async def check(self) -> None:
         """Raises `UnavailableError` if somebody listens and nothing can be heard."""
@@ -95,21 +95,27 @@ class Link:
         try:
             async with asyncio.timeout(self._server.command_seconds):
                 await self._ask(addresses)
-                while not all(address in self._asked and not self._unanswered[address] for address in addresses):
+                while not all(map(self._is_heard, addresses)):
                     if self._failures > failures and self._last_failure is not None:
                         raise self._last_failure
                     await self._news.wait()
         except NATIVE_ERRORS as error:
             raise self._server.translate(error) from error
 
-    async def _forget(self, address: bytes, listener: _Listener) -> None:
+    def _is_heard(self, address: bytes) -> bool:
+        """Whether the server has confirmed `address`, or nobody listens to it any more."""
+        return address not in self._listeners or (address in self._asked and not self._unanswered[address])
+
+    def _forget(self, address: bytes, listener: _Listener) -> bool:
+        """Whether the server is to be told that nobody listens to `address` any more."""
         self._listeners[address].remove(listener)
         if self._listeners[address]:
-            return
+            return False
         del self._listeners[address]
-        if address in self._asked:
-            self._asked.remove(address)
-            await self._send("PUNSUBSCRIBE", address)
+        asked = address in self._asked
+        self._asked.discard(address)
+        self._tell_news()
+        return asked
 
     async def _ask(self, addresses: Collection[bytes]) -> None:
         for address in addresses:
@@ -124,10 +130,9 @@ class Link:
             if connection is None or not connection.is_connected:
                 return  # the next one asks for everything anew
             try:
-                await connection.send_command(*words)
-            except (*NATIVE_ERRORS, AttributeError) as error:
-                # The library has closed it, which the reader notices; or the reader has, between our look and the
-                # library's, which then finds no stream to write to.
+                async with asyncio.timeout(self._server.command_seconds):
+                    await connection.send_command(*words)
+            except NATIVE_ERRORS as error:  # the library has closed it, which the reader notices
                 log.debug("a subscription was not told to the cache", extra={"error": str(error)})
 
     async def _converse(self) -> None:

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from orchestrator.caches.documents import COUNTS, addend, at_least_one, integer, lifetime, pack, text
 from orchestrator.caches.valkey.names import Names
-from orchestrator.caches.valkey.replies import documents, items, number, value, values
+from orchestrator.caches.valkey.replies import documents, done, items, number, value, values
 from orchestrator.caches.valkey.scripts import APPEND_TRIMMED, LIST_ADD, READ_TRIMMED
 from orchestrator.caches.valkey.server import Server, Word
 from orchestrator.contracts.cache import Tail
@@ -39,7 +39,7 @@ class ValkeyLists:
 
     async def trim(self, key: str, start: int, stop: int) -> None:
         words = ("LTRIM", self._names.key(key), _position(start), _position(stop))
-        await self._server.command(*words, about=key)
+        done(await self._server.command(*words, about=key))
 
     async def pop_first(self, key: str) -> Json:
         return value(await self._server.command("LPOP", self._names.key(key), about=key), key)
@@ -61,7 +61,7 @@ class ValkeyLists:
 
     async def read_trimmed(self, key: str, counts_key: str) -> Tail:
         names = [self._names.key(key), self._names.key(counts_key)]
-        reply = items(await self._server.script(READ_TRIMMED, names, [], about=f"{key}, {counts_key}"))
+        reply = items(await self._server.script(READ_TRIMMED, names, [], about=f"{key}, {counts_key}"), 2)
         counts = {field: integer(document, counts_key) for field, document in documents(reply[1]).items()}
         return Tail(values=values(reply[0], key), counts=counts)
 

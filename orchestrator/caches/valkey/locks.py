@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from orchestrator.caches.documents import lifetime
 from orchestrator.caches.valkey.names import Names
-from orchestrator.caches.valkey.replies import data, number
+from orchestrator.caches.valkey.replies import data, done, number
 from orchestrator.caches.valkey.scripts import EXTEND, RELEASE
 from orchestrator.caches.valkey.server import Server
 from orchestrator.caches.waiting import wait_for_lock
@@ -24,7 +24,7 @@ class ValkeyLocks:
     async def acquire(self, name: str, *, ttl: timedelta) -> Lock | None:
         lock = Lock(name=name, token=secrets.token_hex(16))
         words = ("SET", self._names.lock(name), lock.token, "PX", lifetime(ttl), "NX")
-        return lock if await self._server.command(*words, about=name) is not None else None
+        return lock if done(await self._server.command(*words, about=name)) else None
 
     async def wait(self, name: str, *, ttl: timedelta, within: timedelta) -> Lock | None:
         return await wait_for_lock(self, name, ttl=ttl, within=within)

@@ -9,6 +9,13 @@ from orchestrator.errors import UnavailableError
 from orchestrator.model.json import Json
 
 
+def done(reply: Reply) -> bool:
+    """Whether the server did it; None says that a condition of the command kept it from doing so."""
+    if reply in (b"OK", None):
+        return reply is not None
+    raise _unexpected(reply)
+
+
 def number(reply: Reply) -> int:
     if isinstance(reply, int):
         return reply
@@ -21,8 +28,9 @@ def data(reply: Reply) -> bytes | None:
     raise _unexpected(reply)
 
 
-def items(reply: Reply) -> list[Reply]:
-    if isinstance(reply, list):
+def items(reply: Reply, count: int | None = None) -> list[Reply]:
+    """A list, of `count` items if that is given."""
+    if isinstance(reply, list) and count in (None, len(reply)):
         return reply
     raise _unexpected(reply)
 
@@ -40,7 +48,17 @@ def values(reply: Reply, key: str) -> list[Json]:
 def documents(reply: Reply) -> dict[str, bytes]:
     """Fields and documents, which come one after the other."""
     flat = [data(item) or b"" for item in items(reply)]
+    if len(flat) % 2:
+        raise _unexpected(reply)
     return {field.decode(errors="replace"): document for field, document in zip(flat[::2], flat[1::2], strict=True)}
+
+
+def cursor(reply: Reply) -> str | None:
+    """Where iteration goes on; None at its end."""
+    following = data(reply) or b""
+    if not following.isdigit():
+        raise _unexpected(reply)
+    return following.decode() if following != b"0" else None
 
 
 def _unexpected(reply: Reply) -> UnavailableError:

@@ -25,6 +25,16 @@ Result = TypeVar("Result")
 NATIVE_ERRORS = (ValkeyError, OSError, EOFError, ValueError)
 """All that the library raises when a server is away, refuses, or is none. `ValueError`: what it reads is no reply."""
 
+_UNREACHABLE = "cannot be reached, or broke the connection off: check that it runs, and its host and port."
+_WRONG = {
+    "ConnectionError": _UNREACHABLE,
+    "ConnectionResetError": _UNREACHABLE,
+    "BrokenPipeError": _UNREACHABLE,
+    "AuthenticationError": "refuses the account or password in its URL: correct them.",
+    "NoPermissionError": "does not allow the account in its URL to do what is needed: give it all of `+@all ~* &*`.",
+    "ReadOnlyError": "is a replica, which only reads: use the address of its primary.",
+    "BusyLoadingError": "is still loading its data: wait until it has.",
+}
 _WRONG_KIND = ("WRONGTYPE", "not an integer")
 _OVERFLOW = ("would overflow", OVERFLOW)
 
@@ -104,7 +114,7 @@ class Server:
                 return wrong_kind(about)
             if any(mark in text for mark in _OVERFLOW):
                 return overflow(about)
-        return unavailable(f"{_what_is_wrong(error, self)} Check that it runs and that its URL is right.")
+        return unavailable(f"The cache at {self.address} {_what_is_wrong(error, self)}")
 
     async def _talk(self, talk: Callable[[Connection], Awaitable[Result]], about: str) -> Result:
         try:
@@ -143,7 +153,9 @@ def _make_pool(url: str, limits: tuple[float, float]) -> Pool:
         raise _bad_url(error) from error
     if options.get("connection_class") is SSLConnection:
         options.setdefault("ssl_check_hostname", True)
-    options |= {"socket_connect_timeout": limits[0], "socket_timeout": limits[1], "decode_responses": False}
+    options |= {"socket_connect_timeout": limits[0], "decode_responses": False}
+    # The library waits for its own limit with `wait_for`, which until Python 3.12 may lose a cancellation: ours is used.
+    options |= {"socket_timeout": None}
     options |= {"protocol": 2, "lib_name": None, "lib_version": None, "max_connections": None}
     return cast("Pool", ConnectionPool(**options))
 
@@ -162,8 +174,7 @@ async def _exchange(connection: Connection, *words: Word) -> Reply:
 
 
 def _what_is_wrong(error: BaseException, server: Server) -> str:
-    if isinstance(error, TimeoutError) or type(error).__name__ == "TimeoutError":
-        return f"The cache at {server.address} did not answer within {server.command_seconds:g} s."
-    if isinstance(error, ConnectionResetError | BrokenPipeError):
-        return f"The cache at {server.address} broke the connection off."
-    return f"The cache at {server.address} does not work ({type(error).__name__})."
+    kind = type(error).__name__  # the library's own names hide built-in ones
+    if kind == "TimeoutError":
+        return f"did not answer within {server.command_seconds:g} s: check that it runs and has not too much to do."
+    return _WRONG.get(kind, f"cannot be used ({kind}): check that it is Valkey or Redis, and not part of a cluster.")
