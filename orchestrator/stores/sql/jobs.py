@@ -59,7 +59,7 @@ class SqlJobs:
         return job_from_row(rows[0])
 
     async def get(self, job_id: JobId) -> Job:
-        rows = await self.connection.rows(f"SELECT {JOB_COLUMNS} FROM jobs WHERE id = $1", job_id)
+        rows = await self.connection.rows(f"SELECT {JOB_COLUMNS} FROM jobs WHERE id = $1", pack_text(job_id))
         if not rows:
             raise NotFoundError(f"There is no job {job_id!r}; `cronium jobs` lists those there are.")
         return job_from_row(rows[0])
@@ -156,7 +156,7 @@ class SqlJobs:
             f"""UPDATE jobs SET cancel_requested_at = COALESCE(cancel_requested_at, $1)
                 WHERE id = $2 AND status IN ('queued', 'running') RETURNING {JOB_COLUMNS}""",
             micros(at),
-            job_id,
+            pack_text(job_id),
         )
         return job_from_row(rows[0]) if rows else await self.get(job_id)
 
@@ -174,7 +174,7 @@ class SqlJobs:
         rows = await self.connection.rows(
             f"UPDATE jobs SET {_ENDING} WHERE id = $10 AND status = 'queued' RETURNING {JOB_COLUMNS}",
             *_ending(outcome),
-            job_id,
+            pack_text(job_id),
         )
         if rows:
             return job_from_row(rows[0])

@@ -21,18 +21,19 @@ class SqlJournal:
     async def append(
         self, subject: str, kind: EntryKind, *, at: datetime, by: str, data: Mapping[str, Json] | None = None
     ) -> Entry:
-        document, whom = to_json(data or {}), pack_text(by)  # what cannot be kept is refused before a number is taken
+        # What cannot be kept is refused before a number is taken.
+        document, whom, packed = to_json(data or {}), pack_text(by), pack_text(subject)
         # The row of the subject stays locked until the transaction ends, so its numbers are given out one by one
         # and a number that is rolled back is given out again.
         rows = await self.connection.rows(
             """INSERT INTO journal_heads (subject, last_seq) VALUES ($1, 1)
                ON CONFLICT (subject) DO UPDATE SET last_seq = journal_heads.last_seq + 1 RETURNING last_seq""",
-            subject,
+            packed,
         )
         seq: int = rows[0][0]
         await self.connection.change(
             "INSERT INTO journal (subject, seq, at, kind, by_whom, data) VALUES ($1, $2, $3, $4, $5, $6)",
-            subject,
+            packed,
             seq,
             micros(at),
             kind.value,
@@ -45,7 +46,7 @@ class SqlJournal:
         rows = await self.connection.rows(
             """SELECT seq, at, kind, by_whom, data FROM journal
                WHERE subject = $1 AND seq > $2 ORDER BY seq LIMIT $3""",
-            subject,
+            pack_text(subject),
             after,
             limit,
         )

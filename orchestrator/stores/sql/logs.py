@@ -10,7 +10,7 @@ from itertools import pairwise
 from orchestrator.errors import ConflictError
 from orchestrator.model.jobs import Claim, JobId
 from orchestrator.model.logs import Cursor, Line
-from orchestrator.stores.codec import cursor_document, parse_cursor
+from orchestrator.stores.codec import cursor_document, pack_text, parse_cursor
 from orchestrator.stores.sql.connection import Connection
 from orchestrator.stores.sql.jobs import lease_lost
 from orchestrator.stores.sql.log_chunks import PackedChunk, pack, text_bytes, unpack
@@ -82,7 +82,7 @@ class SqlLogs:
             rows = await self.connection.rows(
                 """SELECT first_seq, attempt, data FROM log_chunks
                    WHERE job_id = $1 AND last_seq > $2 ORDER BY last_seq LIMIT $3""",
-                job_id,
+                pack_text(job_id),
                 position,
                 _READ_CHUNKS,
             )
@@ -98,7 +98,7 @@ class SqlLogs:
         return lines
 
     async def cursor(self, job_id: JobId) -> tuple[int, Cursor]:
-        rows = await self.connection.rows("SELECT log_lines, log_cursor FROM jobs WHERE id = $1", job_id)
+        rows = await self.connection.rows("SELECT log_lines, log_cursor FROM jobs WHERE id = $1", pack_text(job_id))
         return (rows[0][0], parse_cursor(rows[0][1])) if rows else (0, Cursor())
 
 

@@ -62,7 +62,7 @@ class SqlRuns:
 
     async def get(self, run_id: RunId) -> Run:
         rows = await self.connection.rows(
-            f"SELECT {_COLUMNS} FROM runs WHERE id = $1 {self.dialect.for_update}", run_id
+            f"SELECT {_COLUMNS} FROM runs WHERE id = $1 {self.dialect.for_update}", pack_text(run_id)
         )
         if not rows:
             raise NotFoundError(f"There is no run {run_id!r}; `cronium runs` lists those there are.")
