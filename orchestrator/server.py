@@ -9,7 +9,7 @@ import os
 import resource
 import signal
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -87,8 +87,9 @@ def raise_descriptor_limit() -> tuple[int, int]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stages:
-    """What a server is opened from, in this order; it is closed in reverse."""
+    """What a server is opened from, in this order, once `wait` has found the cache; it is closed in reverse."""
 
+    wait: Callable[[ServerSettings], Awaitable[None]]
     store: Callable[[ServerSettings, Clock], AbstractAsyncContextManager[Store]]
     cache: Callable[[ServerSettings, Clock, PrometheusObserver], AbstractAsyncContextManager[Cache]]
     engine: Callable[[EngineSettings, Store, Clock, Observer], AbstractAsyncContextManager[Engine]]
@@ -110,6 +111,9 @@ async def open_server(settings: ServerSettings, *, stages: Stages | None = None)
     metrics = PrometheusObserver(version=__version__, **drivers)
     clock = SystemClock()
     async with AsyncExitStack() as stack:
+        # Before the store: a start that fails for want of a cache must not leave a database behind.
+        with _asked_for_by(settings, "valkey_url"):
+            await opened.wait(settings)
         with _asked_for_by(settings, "database_url"):
             store = await stack.enter_async_context(opened.store(settings, clock))
         with _asked_for_by(settings, "valkey_url"):
@@ -150,21 +154,17 @@ async def open_store(settings: ServerSettings, clock: Clock) -> AsyncIterator[St
                     yield store
 
 
-@asynccontextmanager
-async def open_cache(settings: ServerSettings, clock: Clock, metrics: PrometheusObserver) -> AsyncIterator[Cache]:
-    """The cache that the settings name. A server that was asked for must be there now, and may go and come later."""
-    memory = MemoryCache(clock, max_items=CACHE_ITEMS, on_drop=metrics.messages_dropped)
+async def wait_for_cache(settings: ServerSettings) -> None:
+    """Return when the cache's server answers, where one is asked for. Raises `UnavailableError` (`cache_unavailable`)."""
     if settings.valkey_url is None:
-        yield memory
         return
-    from orchestrator.caches.degrading import open_degrading_cache
     from orchestrator.caches.valkey import open_valkey_cache
 
-    connect = partial(open_valkey_cache, settings.valkey_url.reveal(), on_drop=metrics.messages_dropped)
+    url = settings.valkey_url.reveal()
 
     async def attempt() -> UnavailableError | None:
         try:
-            async with connect(required=True):
+            async with open_valkey_cache(url, required=True):
                 return None
         except UnavailableError as error:
             return error
@@ -172,10 +172,20 @@ async def open_cache(settings: ServerSettings, clock: Clock, metrics: Prometheus
     await until_ready(
         attempt, what="The cache", code="cache_unavailable", limit_seconds=settings.backend_timeout_seconds
     )
-    opening = open_degrading_cache(
-        partial(connect, required=False), memory, clock=clock, on_change=metrics.cache_changed
-    )
-    async with opening as cache:
+
+
+@asynccontextmanager
+async def open_cache(settings: ServerSettings, clock: Clock, metrics: PrometheusObserver) -> AsyncIterator[Cache]:
+    """The cache that the settings name. Its server was there a moment ago, and may go and come later."""
+    memory = MemoryCache(clock, max_items=CACHE_ITEMS, on_drop=metrics.messages_dropped)
+    if settings.valkey_url is None:
+        yield memory
+        return
+    from orchestrator.caches.degrading import open_degrading_cache
+    from orchestrator.caches.valkey import open_valkey_cache
+
+    connect = partial(open_valkey_cache, settings.valkey_url.reveal(), required=False, on_drop=metrics.messages_dropped)
+    async with open_degrading_cache(connect, memory, clock=clock, on_change=metrics.cache_changed) as cache:
         yield cache
 
 
@@ -193,7 +203,7 @@ async def _open_doors(context: ApiContext, host: str, port: int) -> AsyncIterato
         yield url
 
 
-STAGES = Stages(store=open_store, cache=open_cache, engine=_open_engine, doors=_open_doors)
+STAGES = Stages(wait=wait_for_cache, store=open_store, cache=open_cache, engine=_open_engine, doors=_open_doors)
 
 
 @contextmanager

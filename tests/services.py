@@ -19,6 +19,8 @@ from tempfile import TemporaryDirectory
 START_SECONDS = 30.0
 POSTGRES_PLACES = "/usr/lib/postgresql"
 TEMPLATE = "cronium_template"
+QUICK = ("-c", "fsync=off", "-c", "full_page_writes=off")
+DURABLE = ("-c", "fsync=on", "-c", "synchronous_commit=on", "-c", "full_page_writes=on")
 
 
 class MissingServerError(Exception):
@@ -61,7 +63,7 @@ class Postgres:
     directory: Path
     port: int
     process: subprocess.Popen[bytes] | None = None
-    flags: tuple[str, ...] = ("-c", "fsync=off", "-c", "full_page_writes=off")
+    flags: tuple[str, ...] = QUICK
 
     def start(self) -> None:
         """Start, or start again, and wait until it answers."""
@@ -138,13 +140,13 @@ class Redis:
 
 
 @contextlib.contextmanager
-def running_postgres() -> Iterator[Postgres]:
-    """Make a cluster, start it, and remove it in the end."""
-    with _directory() as directory:
+def running_postgres(*, flags: tuple[str, ...] = QUICK, place: str | None = None) -> Iterator[Postgres]:
+    """Make a cluster in `place` (None: in memory if possible), start it, and remove it in the end."""
+    with _directory(place) as directory:
         command = [str(postgres_binaries() / "initdb"), "-D", str(directory / "data"), "-U", "postgres", "-A", "trust"]
         command += ["-E", "UTF8", "--locale=C.UTF-8", "--no-sync", "--no-instructions"]
         subprocess.run(command, check=True, capture_output=True, timeout=START_SECONDS * 2, **_as_postgres())
-        server = Postgres(directory, free_port())
+        server = Postgres(directory, free_port(), flags=flags)
         server.start()
         try:
             yield server
@@ -172,9 +174,9 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def _directory() -> Iterator[Path]:
+def _directory(place: str | None = None) -> Iterator[Path]:
     """A directory with a short name (a socket lies in it), of the account that runs Postgres; in memory if possible."""
-    place = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    place = place or ("/dev/shm" if os.access("/dev/shm", os.W_OK) else None)
     with TemporaryDirectory(prefix="cronium-test-", dir=place, ignore_cleanup_errors=True) as name:
         if os.geteuid() == 0 and _postgres_account() is not None:
             shutil.chown(name, "postgres")

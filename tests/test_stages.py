@@ -29,7 +29,7 @@ class Recording:
         self._failing, self._error = failing, error or BoomError()
 
     def stages(self) -> Stages:
-        return Stages(**{name: self._recorded(name, getattr(STAGES, name)) for name in ORDER})
+        return replace(STAGES, **{name: self._recorded(name, getattr(STAGES, name)) for name in ORDER})
 
     def _recorded(self, name, opening):
         @asynccontextmanager
@@ -103,16 +103,16 @@ async def test_a_backend_that_is_away_is_named_by_the_setting_that_asks_for_it(t
     away = UnavailableError("It is away.", code="store_unavailable")
     stages = Recording(failing, away).stages()
     if failing == "cache":
-        stages = replace(stages, store=lambda _settings, clock: STAGES.store(_local(tmp_path), clock))
+
+        async def refuse(_settings):
+            raise away
+
+        stages = replace(stages, wait=refuse)
     with pytest.raises(UnavailableError) as refused:
         async with open_server(settings, stages=stages):
             pytest.fail("it was opened")
     assert str(refused.value) == f"It is away. It is asked for by {origin}."
     assert refused.value.code == "store_unavailable"
-
-
-def _local(tmp_path):
-    return load_settings({"data_dir": tmp_path / "data"}, env={"HOME": str(tmp_path)}, cwd=tmp_path)
 
 
 async def test_it_answers_but_is_not_ready_until_it_knows_what_was_running(settings):

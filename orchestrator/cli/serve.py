@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
@@ -36,5 +37,6 @@ def serve(
 
     flags = {"host": host, "port": port, "data_dir": data_dir, "log_format": log_format}
     settings = load_settings(flags, config=config)
-    click.echo(f"cronium: data in {settings.data_dir}, scripts run by default with: {settings.executor}", err=True)
+    if sys.stderr.isatty():  # a log that programs read has one object a line, and says the same
+        click.echo(f"cronium: data in {settings.data_dir}, scripts run by default with: {settings.executor}", err=True)
     asyncio.run(serve_until_stopped(settings))

@@ -23,6 +23,7 @@ from orchestrator.model.jobs import Claim, JobId, Reason, process_name
 from orchestrator.model.specs import ExecutorKind
 
 SWEEP_SECONDS = 30.0
+ROUNDS_TO_RETURN = 3  # of renewing, after the store was away, before a lease that has expired means anything
 
 log = logging.getLogger(__name__)
 
@@ -69,6 +70,7 @@ class Dispatcher:
     _idle: asyncio.Event = field(default_factory=asyncio.Event)
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)  # held from looking at the queue to supervising
     _claiming: bool = True
+    _returning: int = 0  # rounds that are left until then
 
     def wake(self) -> None:
         """Look at the queue now."""
@@ -214,14 +216,17 @@ class Dispatcher:
         """
         Keep the leases of what is supervised here, find wishes to cancel that came another way, and adopt jobs whose
         lease has expired: those of an orchestrator that died, and any of ours that nobody supervises.
+
+        While the store was away nobody could renew: whoever comes back first must not take the jobs of the others.
         """
         async with self._turn:
             async with self.store.begin() as repos:
                 await repos.jobs.renew(self.owner, lease=self.leases.length, jobs=frozenset(self._running))
                 unwanted = await repos.jobs.cancel_requested(self.owner)
                 expired: list[Claim] = []
-                if self._claiming:
+                if self._claiming and not self._returning:
                     expired = await repos.jobs.adopt(self.owner, self.queue, lease=self.leases.length, alone=False)
+            self._returning = max(0, self._returning - 1)
             for claim in expired:
                 self._supervise(tasks, claim, self.runner.adopt)
         for job_id in unwanted:
@@ -233,6 +238,7 @@ class Dispatcher:
             try:
                 await work()
             except UnavailableError as error:
+                self._returning = ROUNDS_TO_RETURN
                 log.warning("the store is away", extra={"error": str(error)})
 
     async def _wait(self) -> None:

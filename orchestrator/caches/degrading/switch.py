@@ -18,6 +18,7 @@ log = logging.getLogger(__name__)
 FIRST_PAUSE_SECONDS = 0.1
 LONGEST_PAUSE_SECONDS = 5.0
 STEADY_SECONDS = 10.0
+LOOK_SECONDS = 5.0
 
 OnChange: TypeAlias = Callable[[bool], None]
 """Told whether the cache is degraded now; must neither raise nor block."""
@@ -71,9 +72,9 @@ class Switch:
         self._on_change(True)
 
     async def run(self) -> None:
-        """Return to the primary whenever it is there again, until cancelled."""
+        """Notice that the primary is away, also when nobody uses it; return when it is there again. Until cancelled."""
         while True:
-            await self._away.wait()
+            await self._leave_in_time()
             await asyncio.sleep(self._pause_seconds)
             self._pause_seconds = min(self._pause_seconds * 2, LONGEST_PAUSE_SECONDS)
             try:
@@ -82,6 +83,14 @@ class Switch:
                 log.debug("the cache is still away", extra={"error": str(error)})
                 continue
             self._return()
+
+    async def _leave_in_time(self) -> None:
+        while not self.degraded:
+            try:
+                async with asyncio.timeout(LOOK_SECONDS):
+                    await self._away.wait()
+            except TimeoutError:
+                await self.call(lambda cache: cache.check())
 
     def _return(self) -> None:
         now = self._clock.monotonic()
