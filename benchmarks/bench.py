@@ -3,44 +3,20 @@
 from __future__ import annotations
 
 import http.client
-import json
 import os
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 
-CRONIUM = Path(sys.executable).parent / "cronium"
-IMAGE = os.environ.get("CRONIUM_BENCH_IMAGE", "cronium-debian:local")
+from benchmarks import backends
+from benchmarks.figures import interleaved, milliseconds, p50, row
+from benchmarks.requests import bench_requests
+from benchmarks.serving import CRONIUM, IMAGE, Server
+
 ROUNDS = int(os.environ.get("CRONIUM_BENCH_ROUNDS", "15"))
-
-
-def milliseconds(work: Callable[[], object]) -> float:
-    """How long one call takes."""
-    begun = time.perf_counter()
-    work()
-    return (time.perf_counter() - begun) * 1000
-
-
-def interleaved(*works: Callable[[], object], rounds: int = ROUNDS) -> list[list[float]]:
-    """Time each work in turn, so that a noisy moment hits all of them."""
-    times: list[list[float]] = [[] for _ in works]
-    for _ in range(rounds):
-        for kept, work in zip(times, works, strict=True):
-            kept.append(milliseconds(work))
-    return times
-
-
-def p50(times: list[float]) -> float:
-    return statistics.median(times)
-
-
-def row(what: str, figure: str, floor: str = "", aim: str = "") -> None:
-    print(f"{what:<44} {figure:<18} {floor:<34} {aim}")
 
 
 def quietly(*command: object, env: dict[str, str] | None = None) -> None:
@@ -56,6 +32,7 @@ def bench_command_line(work: Path) -> None:
         lambda: quietly(CRONIUM, "run", script, env=env),
         lambda: quietly("bash", script),
         lambda: quietly(sys.executable, "-c", "pass"),
+        rounds=ROUNDS,
     )
     row("cronium --version", f"{p50(version):.0f} ms", f"python -c pass {p50(python):.0f} ms", "< 150 ms")
     more = p50(run) - p50(floor)
@@ -65,84 +42,6 @@ def bench_command_line(work: Path) -> None:
         f"bash {p50(floor):.1f} ms: {more:.0f} ms more",
         "< 400 ms more",
     )
-
-
-class Server:
-    """A server on a fresh data directory."""
-
-    def __init__(self, data: Path) -> None:
-        self.data = data
-        begun = time.perf_counter()
-        self.process = subprocess.Popen(
-            [CRONIUM, "serve", "--port", "0", "--data-dir", data],
-            env={**os.environ, "CRONIUM_IMAGES__SHELL": IMAGE},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        while not self._ready():
-            time.sleep(0.002)
-        self.ready_seconds = time.perf_counter() - begun
-        self.token = (data / "admin.token").read_text().strip()
-
-    def _ready(self) -> bool:
-        if not (self.data / "server.json").exists():
-            return False
-        self.host = json.loads((self.data / "server.json").read_text())["url"].removeprefix("http://")
-        try:
-            connection = http.client.HTTPConnection(self.host, timeout=5)
-            connection.request("GET", "/readyz")
-            return connection.getresponse().status == 200
-        except OSError:
-            return False
-
-    def rss_megabytes(self) -> float:
-        status = Path(f"/proc/{self.process.pid}/status").read_text()
-        return int(status.split("VmRSS:")[1].split()[0]) / 1024
-
-    def connection(self) -> http.client.HTTPConnection:
-        return http.client.HTTPConnection(self.host, timeout=60)
-
-    def request(self, connection: http.client.HTTPConnection, method: str, path: str, body: object = None) -> object:
-        headers = {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"}
-        connection.request(method, path, json.dumps(body) if body is not None else None, headers)
-        return json.loads(connection.getresponse().read())
-
-    def first_line(self, connection: http.client.HTTPConnection) -> float:
-        """From sending the job to holding its first line, followed live."""
-        begun = time.perf_counter()
-        job = self.request(connection, "POST", "/api/v3/jobs", {"shell": "echo x"})
-        follow = self.connection()
-        follow.request(
-            "GET",
-            f"/api/v3/jobs/{job['id']}/logs?follow=1",  # type: ignore[index]
-            headers={"Authorization": f"Bearer {self.token}", "Accept": "application/x-ndjson"},
-        )
-        answer = follow.getresponse()
-        while b'"lines"' not in answer.readline():
-            pass
-        taken = (time.perf_counter() - begun) * 1000
-        answer.read()
-        follow.close()
-        return taken
-
-    def job(self, connection: http.client.HTTPConnection, spec: dict[str, object]) -> None:
-        """Run a job to its end, followed live."""
-        job = self.request(connection, "POST", "/api/v3/jobs", spec)
-        follow = self.connection()
-        follow.request(
-            "GET",
-            f"/api/v3/jobs/{job['id']}/logs?follow=1",  # type: ignore[index]
-            headers={"Authorization": f"Bearer {self.token}", "Accept": "application/x-ndjson"},
-        )
-        last = follow.getresponse().read().splitlines()[-1]
-        follow.close()
-        ended = json.loads(last)
-        if ended["job"]["status"] != "succeeded":
-            raise SystemExit(f"a job did not succeed: {ended}")
-
-    def stop(self) -> None:
-        self.process.terminate()
-        self.process.wait(30)
 
 
 def bench_server(work: Path) -> None:
@@ -177,6 +76,7 @@ def bench_containers(server: Server, connection: http.client.HTTPConnection) -> 
     ours, floor = interleaved(
         lambda: server.job(connection, spec),
         lambda: quietly("docker", "run", "--rm", "--network", "none", IMAGE, "true"),
+        rounds=ROUNDS,
     )
     ratio = p50(ours) / p50(floor)
     row("no-op container", f"{p50(ours):.0f} ms", f"docker run --rm {p50(floor):.0f} ms: {ratio:.2f}x", "<= 1.2x")
@@ -188,6 +88,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as directory:
         bench_command_line(Path(directory))
         bench_server(Path(directory))
+        bench_requests(Path(directory))
+    backends.main()
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PATH = re.compile(r"`((?:orchestrator|runtime_api|sdk|tests|docs|examples|benchmarks|\.ci)/[\w./-]*)`")
+LINK = re.compile(r"\]\(([^)#]+)(?:#[^)]*)?\)")
 
 
 @pytest.mark.parametrize("document", ["ARCHITECTURE.md", "README.md", "CONTRIBUTING.md"])
@@ -19,6 +20,16 @@ def test_every_path_named_in_a_document_exists(document: str):
 
     assert named, f"{document} names no path: is the pattern still right?"
     assert missing == []
+
+
+def test_every_link_between_documents_leads_somewhere():
+    documents = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]
+    links = [(path, link) for path in documents for link in LINK.findall(path.read_text()) if "://" not in link]
+
+    broken = [f"{path.relative_to(ROOT)}: {link}" for path, link in links if not (path.parent / link).exists()]
+
+    assert len(links) > 5, "no links found: is the pattern still right?"
+    assert broken == []
 
 
 def test_the_architecture_names_every_package():
