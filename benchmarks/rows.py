@@ -41,7 +41,6 @@ def statements(count: int, status: str, *, first: int = 1) -> Iterator[str]:
                              'run_' || (100000000000 + i / 20), 'step_' || (i % 20), 0, 0, 0 FROM n"""
         yield f"INSERT INTO job_documents (job_id, document) {numbers} SELECT {name}, '{document}' FROM n"
         if status == QUEUED:
-            yield f"INSERT INTO journal_heads (subject, last_seq) {numbers} SELECT {name}, 1 FROM n"
             yield f"""INSERT INTO journal (subject, seq, at, kind, by_whom, data)
                 {numbers} SELECT {name}, 1, 1700000000000000, 'queued', 'bench', '{{}}' FROM n"""
 
@@ -66,6 +65,11 @@ async def fill_postgres(url: str, count: int, status: str, *, first: int = 1) ->
         await connection.execute("SET session_replication_role = replica; SET synchronous_commit = off")
         for statement in statements(count, status, first=first):
             await connection.execute(statement, timeout=120)
+        await connection.execute(
+            "INSERT INTO journal_heads (subject, last_seq) SELECT subject, MAX(seq) FROM journal GROUP BY subject"
+            " ON CONFLICT DO NOTHING",
+            timeout=120,
+        )
         await connection.execute("VACUUM ANALYZE jobs", timeout=120)
         await connection.execute("VACUUM ANALYZE job_documents", timeout=120)
     finally:

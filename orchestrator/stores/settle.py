@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TypeVar
 
 ResultT = TypeVar("ResultT")
@@ -17,10 +18,18 @@ async def settle(call: asyncio.Future[ResultT]) -> bool:
     """
     interrupted = False
     while not call.done():
+        # Not `asyncio.wait`, which takes five times as long.
+        ended = call.get_loop().create_future()
+        call.add_done_callback(partial(_tell, ended))
         try:
-            await asyncio.wait({call})
+            await ended
         except asyncio.CancelledError:
             interrupted = True
     if not call.cancelled():
         call.exception()  # whoever was cancelled does not ask for it
     return interrupted
+
+
+def _tell(ended: asyncio.Future[None], _call: asyncio.Future[ResultT]) -> None:
+    if not ended.done():
+        ended.set_result(None)

@@ -7,7 +7,7 @@ import logging
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
@@ -28,8 +28,15 @@ from orchestrator.stores.sql.repositories import bind
 
 PACKAGE = "orchestrator.stores.postgres"
 NOW = "CAST(EXTRACT(EPOCH FROM statement_timestamp()) * 1000000 AS BIGINT)"
-DIALECT = Dialect(now=NOW, for_update="FOR UPDATE", skip_locked="FOR UPDATE SKIP LOCKED")
-READING = Dialect(now=NOW, for_update="", skip_locked="")
+# The head of a subject stays locked until the transaction ends.
+APPEND = """WITH head AS (
+        INSERT INTO journal_heads (subject, last_seq) VALUES ($1, 1)
+        ON CONFLICT (subject) DO UPDATE SET last_seq = journal_heads.last_seq + 1 RETURNING last_seq
+    )
+    INSERT INTO journal (subject, at, kind, by_whom, data, seq) SELECT $1, $2, $3, $4, $5, last_seq FROM head
+    RETURNING seq"""
+DIALECT = Dialect(now=NOW, for_update="FOR UPDATE", skip_locked="FOR UPDATE SKIP LOCKED", append_to_journal=APPEND)
+READING = replace(DIALECT, for_update="", skip_locked="")
 TURN_SECONDS = 30.0
 DOUBT_SECONDS = 600.0
 DOUBT_STEP_SECONDS = 0.2

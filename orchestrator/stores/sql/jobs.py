@@ -28,6 +28,7 @@ from orchestrator.stores.sql.job_rows import (
     INSERT_COLUMNS,
     INSERT_PLACEHOLDERS,
     JOB_COLUMNS,
+    STATUS,
     claims_from_rows,
     insert_values,
     job_from_row,
@@ -154,7 +155,7 @@ class SqlJobs:
     async def request_cancel(self, job_id: JobId, *, at: datetime) -> Job:
         rows = await self.connection.rows(
             f"""UPDATE jobs SET cancel_requested_at = COALESCE(cancel_requested_at, $1)
-                WHERE id = $2 AND status IN ('queued', 'running') RETURNING {JOB_COLUMNS}""",
+                WHERE id = $2 AND {STATUS} IN ('queued', 'running') RETURNING {JOB_COLUMNS}""",
             micros(at),
             pack_text(job_id),
         )
@@ -172,7 +173,7 @@ class SqlJobs:
 
     async def finish_queued(self, job_id: JobId, outcome: Outcome) -> Job:
         rows = await self.connection.rows(
-            f"UPDATE jobs SET {_ENDING} WHERE id = $10 AND status = 'queued' RETURNING {JOB_COLUMNS}",
+            f"UPDATE jobs SET {_ENDING} WHERE id = $10 AND {STATUS} = 'queued' RETURNING {JOB_COLUMNS}",
             *_ending(outcome),
             pack_text(job_id),
         )
@@ -183,7 +184,7 @@ class SqlJobs:
 
     async def owner_of(self, token_digest: bytes) -> AttemptOwner | None:
         rows = await self.connection.rows(
-            f"SELECT {JOB_COLUMNS} FROM jobs WHERE token_digest = $1 AND status = 'running'", token_digest
+            f"SELECT {JOB_COLUMNS} FROM jobs WHERE token_digest = $1 AND {STATUS} = 'running'", token_digest
         )
         if not rows:
             return None
@@ -210,7 +211,7 @@ class SqlJobs:
     async def _said(self, job_id: JobId, attempt: int, column: str, value: Value) -> None:
         """Keep what an attempt's script said in `column`."""
         changed = await self.connection.change(
-            f"UPDATE jobs SET {column} = $1 WHERE id = $2 AND attempt = $3 AND status = 'running'",
+            f"UPDATE jobs SET {column} = $1 WHERE id = $2 AND attempt = $3 AND {STATUS} = 'running'",
             value,
             job_id,
             attempt,
@@ -219,15 +220,15 @@ class SqlJobs:
             raise LeaseLostError(f"Attempt {attempt} of job {job_id} is over; what it says now is not kept.")
 
     async def _fenced_job(self, claim: Claim, assignments: str, *args: Value) -> Job:
-        rows = await self._fenced(claim, assignments, *args, returning=JOB_COLUMNS)
-        return job_from_row(rows[0])
+        rows = await self._fenced(claim, assignments, *args, returning=INSERT_COLUMNS)
+        return job_from_row(rows[0], claim.job)
 
     async def _fenced(self, claim: Claim, assignments: str, *args: Value, returning: str = "id") -> list[Row]:
         """Change the claimed job where the claim is the latest and the job runs; otherwise change nothing and raise."""
         place = len(args) + 1
         rows = await self.connection.rows(
             f"""UPDATE jobs SET {assignments}
-                WHERE id = ${place} AND fence = ${place + 1} AND status = 'running' RETURNING {returning}""",
+                WHERE id = ${place} AND fence = ${place + 1} AND {STATUS} = 'running' RETURNING {returning}""",
             *args,
             claim.job.id,
             claim.fence,

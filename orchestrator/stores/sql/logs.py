@@ -12,6 +12,7 @@ from orchestrator.model.jobs import Claim, JobId
 from orchestrator.model.logs import Cursor, Line
 from orchestrator.stores.codec import cursor_document, pack_text, parse_cursor
 from orchestrator.stores.sql.connection import Connection
+from orchestrator.stores.sql.job_rows import STATUS
 from orchestrator.stores.sql.jobs import lease_lost
 from orchestrator.stores.sql.log_chunks import PackedChunk, pack, text_bytes, unpack
 
@@ -40,7 +41,7 @@ class SqlLogs:
         counted = await self.connection.change(
             f"""UPDATE jobs SET log_lines = log_lines + $1, log_bytes = log_bytes + $2, log_omitted = log_omitted + $3,
                     log_cursor = $4
-                WHERE id = $5 AND fence = $6 AND status = 'running' {"AND log_lines = $7" if lines else ""}""",
+                WHERE id = $5 AND fence = $6 AND {STATUS} = 'running' {"AND log_lines = $7" if lines else ""}""",
             len(lines),
             size,
             omitted,
@@ -54,7 +55,7 @@ class SqlLogs:
 
     async def _refuse(self, claim: Claim, lines: Sequence[Line]) -> None:
         rows = await self.connection.rows(
-            "SELECT log_lines FROM jobs WHERE id = $1 AND fence = $2 AND status = 'running'",
+            f"SELECT log_lines FROM jobs WHERE id = $1 AND fence = $2 AND {STATUS} = 'running'",
             claim.job.id,
             claim.fence,
         )

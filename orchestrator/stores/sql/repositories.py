@@ -32,7 +32,7 @@ def bind(connection: Connection, dialect: Dialect) -> SqlRepositories:
     return SqlRepositories(
         jobs=SqlJobs(connection, dialect),
         logs=SqlLogs(connection),
-        journal=SqlJournal(connection),
+        journal=SqlJournal(connection, dialect),
         variables=SqlVariables(connection),
         tokens=SqlTokens(connection),
         runs=SqlRuns(connection, dialect),

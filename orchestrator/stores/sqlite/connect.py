@@ -18,7 +18,13 @@ from orchestrator.stores.sql.connection import Dialect, Row, Value
 from orchestrator.stores.sqlite.errors import store_unavailable, translate
 
 BUSY_SECONDS = 5.0
-DIALECT = Dialect(now="cronium_now()", for_update="", skip_locked="")
+DIALECT = Dialect(
+    now="cronium_now()",
+    for_update="",
+    skip_locked="",
+    append_to_journal="""INSERT INTO journal (subject, at, kind, by_whom, data, seq)
+        SELECT $1, $2, $3, $4, $5, COALESCE(MAX(seq), 0) + 1 FROM journal WHERE subject = $1 RETURNING seq""",
+)
 _STATEMENTS_KEPT = 256
 _PLACEHOLDER = re.compile(r"\$([0-9]+)")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from orchestrator.contracts.clock import Clock
 from orchestrator.stores.codec import micros
+from orchestrator.stores.postgres.store import APPEND
 
 
 class Ticking:
@@ -11,6 +12,7 @@ class Ticking:
 
     for_update = "FOR UPDATE"
     skip_locked = "FOR UPDATE SKIP LOCKED"
+    append_to_journal = APPEND
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock

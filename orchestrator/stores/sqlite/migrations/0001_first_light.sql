@@ -58,11 +58,6 @@ CREATE TABLE log_chunks (
     PRIMARY KEY (job_id, last_seq)
 ) STRICT;
 
-CREATE TABLE journal_heads (
-    subject TEXT NOT NULL PRIMARY KEY,
-    last_seq INTEGER NOT NULL
-) STRICT, WITHOUT ROWID;
-
 CREATE TABLE journal (
     subject TEXT NOT NULL,
     seq INTEGER NOT NULL,
