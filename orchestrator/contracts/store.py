@@ -196,7 +196,7 @@ class JournalRepository(Protocol):
 
     async def append(
         self, subject: str, kind: EntryKind, *, at: datetime, by: str, data: Mapping[str, Json] | None = None
-    ) -> Entry:
+    ) -> None:
         """Write the next entry of `subject`; in the transaction of the change that it announces."""
         ...
 

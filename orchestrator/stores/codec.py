@@ -51,7 +51,16 @@ def span(length: timedelta) -> int:
 
 
 def pack_text(text: str) -> str:
-    r"""Text without NUL, which not every database keeps: a NUL becomes `\0`, a backslash is doubled."""
+    r"""
+    Text without NUL, which not every database keeps: a NUL becomes `\0`, a backslash is doubled.
+
+    Raises `InvalidError` for lone surrogates.
+    """
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise InvalidError(f"A text is not valid Unicode: it holds a lone surrogate ({error}).") from error
     return text.replace("\\", "\\\\").replace("\0", "\\0")
 
 

@@ -19,7 +19,7 @@ from orchestrator.model.jobs import (
     Timings,
     TriggerKind,
 )
-from orchestrator.model.journal import EntryKind
+from orchestrator.model.journal import Entry, EntryKind
 from orchestrator.model.logs import Cursor, Line, Stream
 from orchestrator.model.specs import ExecutorKind, JobSpec, Language, PullPolicy, Script
 from orchestrator.model.tokens import Scope, Token
@@ -197,13 +197,14 @@ class EnumSuite(StoreOpening):
         ]
         async with store.begin() as repos:
             entries = [
-                await repos.journal.append("s", kind, at=clock.now(), by="", data=data)
-                for kind, data in product(EntryKind, [None, {}, {"a": None}])
+                Entry(subject="s", seq=seq, at=clock.now(), kind=kind, by="", data=data)
+                for seq, (kind, data) in enumerate(product(EntryKind, [{}, {"b": 1, "a": None}]), start=1)
             ]
+            for entry in entries:
+                await repos.journal.append("s", entry.kind, at=entry.at, by=entry.by, data=entry.data or None)
             await repos.logs.append(claim, lines, Cursor())
             for token in tokens:
                 await repos.tokens.insert(token)
-        assert [entry.kind for entry in entries] == [kind for kind in EntryKind for _ in range(3)]
         async with store.read() as repos:
             assert_same(await repos.journal.read("s"), entries)
             assert_same(await repos.logs.read(claim.job.id, after=0, limit=100), lines)

@@ -20,15 +20,14 @@ class FaultSuite(StoreOpening):
         assert set(fenced_calls(claim, clock)) == promised_methods(fenced=True)
 
     async def test_on_a_closed_store_every_method_says_that_it_is_unavailable(self, tmp_path, clock):
-        """M16, M29: nothing of a driver escapes."""
+        """M16, M29: nothing of a driver escapes. What a block need not wait for is refused at its end."""
         claim, run = Claim(job=make_job(clock), fence=1), make_run(clock)
         async with self.open_store(tmp_path, clock) as store:
             await store.check()
-        for name, call in (reading_calls(claim, run) | writing_calls(claim, run, clock)).items():
+        for call in (reading_calls(claim, run) | writing_calls(claim, run, clock)).values():
             with pytest.raises(UnavailableError):
                 async with store.begin() as repos:
                     await call(repos)
-                    pytest.fail(f"{name} worked in a block of a closed store")
         for name, call in reading_calls(claim, run).items():
             with pytest.raises(UnavailableError):
                 async with store.read() as repos:

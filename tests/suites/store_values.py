@@ -17,7 +17,7 @@ from orchestrator.model.jobs import (
     RunId,
     Timings,
 )
-from orchestrator.model.journal import EntryKind
+from orchestrator.model.journal import Entry, EntryKind
 from orchestrator.model.logs import Cursor
 from orchestrator.model.specs import ExecutorKind, JobSpec, Language, Limits, Script
 from orchestrator.model.tokens import Scope, Token
@@ -84,14 +84,15 @@ class ValueSuite(StoreOpening):
         async with store.begin() as repos:
             await repos.jobs.insert(job)
             await repos.runs.insert(run)
-            entry = await repos.journal.append(name, EntryKind.QUEUED, at=at, by="x", data=objects[3])
+            await repos.journal.append(name, EntryKind.QUEUED, at=at, by="x", data=objects[3])
             variable = await repos.variables.set("json", name, values[4], at=at)
             await repos.outbox.add(name, "k", queue=name, payload=objects[4], at=at)
         async with store.read() as repos:
             found = await repos.jobs.get(job.id)
             assert_same([found], [job])
             assert_same([await repos.runs.get(run.id)], [run])
-            assert_same(await repos.journal.read(name), [entry])
+            [entry] = await repos.journal.read(name)
+            assert_same([entry], [Entry(subject=name, seq=1, at=at, kind=EntryKind.QUEUED, by="x", data=objects[3])])
             assert_same([entry.data, variable.value], [objects[3], values[4]])
             assert_same([await repos.variables.get("json", name)], [variable])
             assert_same([item.payload for item in await repos.outbox.due(name, at=at, limit=2)], [objects[4]])
@@ -127,7 +128,7 @@ class ValueSuite(StoreOpening):
             await repos.jobs.insert(job)
             await repos.runs.insert(run)
             await repos.tokens.insert(token)
-            entry = await repos.journal.append(name, EntryKind.QUEUED, at=at, by=four)
+            await repos.journal.append(name, EntryKind.QUEUED, at=at, by=four)
             await repos.outbox.add(name + one, two, queue=name + three, payload={}, at=at)
             await repos.variables.set(name + one, two, three, at=at)
         async with store.begin() as repos:
@@ -135,6 +136,7 @@ class ValueSuite(StoreOpening):
             assert (await repos.jobs.page(JobFilter(queue=name + one), after=None, limit=9)).items == [job]
             assert await repos.runs.unfinished(name + two) == [run.id]
             assert await repos.tokens.by_digest(name.encode()) == token
+            entry = Entry(subject=name, seq=1, at=at, kind=EntryKind.QUEUED, by=four)
             assert await repos.journal.read(name) == [entry]
             [item] = await repos.outbox.due(name + three, at=at, limit=9)
             assert (item.key, item.kind, item.queue) == (name + one, two, name + three)

@@ -33,8 +33,7 @@ APPEND = """WITH head AS (
         INSERT INTO journal_heads (subject, last_seq) VALUES ($1, 1)
         ON CONFLICT (subject) DO UPDATE SET last_seq = journal_heads.last_seq + 1 RETURNING last_seq
     )
-    INSERT INTO journal (subject, at, kind, by_whom, data, seq) SELECT $1, $2, $3, $4, $5, last_seq FROM head
-    RETURNING seq"""
+    INSERT INTO journal (subject, at, kind, by_whom, data, seq) SELECT $1, $2, $3, $4, $5, last_seq FROM head"""
 DIALECT = Dialect(now=NOW, for_update="FOR UPDATE", skip_locked="FOR UPDATE SKIP LOCKED", append_to_journal=APPEND)
 READING = replace(DIALECT, for_update="", skip_locked="")
 TURN_SECONDS = 30.0
@@ -110,7 +109,7 @@ class PostgresStore:
                 raise
             certain = await block.commit()
         finally:
-            await self.pool.release(connection)
+            await self._release(connection)
         if not certain:
             await self._settle_doubt(marker, changed=block.has_changes)
         self.markers.give_back(marker)
@@ -124,6 +123,12 @@ class PostgresStore:
             ) from error
         except OURS_TO_HANDLE as error:
             raise translate(error, self.where) from error
+
+    async def _release(self, connection: PoolConnection) -> None:
+        try:
+            await self.pool.release(connection)
+        except OURS_TO_HANDLE as error:
+            log.debug("the pool has dropped a connection already", extra={"error": str(error)})
 
     async def _settle_doubt(self, marker: Marker, *, changed: bool) -> None:
         """
@@ -188,6 +193,9 @@ class _Reader:
         return await self.store.query(sql, args)
 
     async def change(self, sql: str, *_args: Value) -> int:
+        raise read_only(sql)
+
+    async def later(self, sql: str, *_args: Value) -> None:
         raise read_only(sql)
 
 

@@ -74,6 +74,10 @@ class Block:
         tag = await self._call(lambda: self._connection.execute(marked, *values))
         return int(tag.rpartition(" ")[2])
 
+    async def later(self, sql: str, *args: Value) -> None:
+        """At once: a statement of its own is a trip of its own, whenever it is sent."""
+        await self.rows(sql, *args)
+
     async def begin(self) -> None:
         await self._call(lambda: self._connection.execute("BEGIN"))
 

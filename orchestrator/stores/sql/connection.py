@@ -25,6 +25,14 @@ class Connection(Protocol):
         """Run the statement and return how many rows it touched."""
         ...
 
+    async def later(self, sql: str, *args: Value) -> None:
+        """
+        Run the statement before the next one, or at the end of the transaction: nobody asks what comes of it.
+
+        That may save a trip to the database. Where it is refused, so is what it travels with.
+        """
+        ...
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dialect:
@@ -34,8 +42,8 @@ class Dialect:
     `now` is the database's clock in microseconds since 1970, the same throughout a statement. `for_update` keeps a
     row that was read from others until the transaction ends, `skip_locked` does so and passes over rows that others
     keep; both are empty where only one transaction writes at a time, and on a connection that only reads.
-    `append_to_journal` writes an entry of subject $1 with the next number and returns that number; $2 to $5 are `at`,
-    `kind`, `by_whom` and `data`. The numbers of a subject are given out one by one, and again when one is rolled back.
+    `append_to_journal` writes an entry of subject $1 with the next number; $2 to $5 are `at`, `kind`, `by_whom` and
+    `data`. The numbers of a subject are given out one by one, and again when one is rolled back.
     """
 
     now: str

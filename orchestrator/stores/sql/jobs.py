@@ -50,7 +50,7 @@ class SqlJobs:
         )
         if not stored:
             return await self._of_step(job)
-        await self.connection.change("INSERT INTO job_documents (job_id, document) VALUES ($1, $2)", job.id, document)
+        await self.connection.later("INSERT INTO job_documents (job_id, document) VALUES ($1, $2)", job.id, document)
         return job
 
     async def _of_step(self, job: Job) -> Job:

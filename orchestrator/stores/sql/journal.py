@@ -21,14 +21,9 @@ class SqlJournal:
 
     async def append(
         self, subject: str, kind: EntryKind, *, at: datetime, by: str, data: Mapping[str, Json] | None = None
-    ) -> Entry:
-        # What cannot be kept is refused before a number is taken.
+    ) -> None:
         document, whom, packed = to_json(data or {}), pack_text(by), pack_text(subject)
-        rows = await self.connection.rows(
-            self.dialect.append_to_journal, packed, micros(at), kind.value, whom, document
-        )
-        seq: int = rows[0][0]
-        return Entry(subject=subject, seq=seq, at=at, kind=kind, by=by, data=object_from_json(document))
+        await self.connection.later(self.dialect.append_to_journal, packed, micros(at), kind.value, whom, document)
 
     async def read(self, subject: str, *, after: int = 0, limit: int = 1000) -> list[Entry]:
         rows = await self.connection.rows(

@@ -67,7 +67,7 @@ class SqlLogs:
         )
 
     async def _insert(self, job_id: JobId, chunk: PackedChunk) -> None:
-        await self.connection.change(
+        await self.connection.later(
             "INSERT INTO log_chunks (job_id, first_seq, last_seq, attempt, data) VALUES ($1, $2, $3, $4, $5)",
             job_id,
             chunk.first_seq,

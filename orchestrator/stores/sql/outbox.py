@@ -19,7 +19,7 @@ class SqlOutbox:
     connection: Connection
 
     async def add(self, key: str, kind: str, *, queue: str, payload: Mapping[str, Json], at: datetime) -> None:
-        await self.connection.change(
+        await self.connection.later(
             """INSERT INTO outbox (key, kind, queue, payload, due_at, tries) VALUES ($1, $2, $3, $4, $5, 0)
                ON CONFLICT (key) DO NOTHING""",
             pack_text(key),

@@ -23,7 +23,7 @@ DIALECT = Dialect(
     for_update="",
     skip_locked="",
     append_to_journal="""INSERT INTO journal (subject, at, kind, by_whom, data, seq)
-        SELECT $1, $2, $3, $4, $5, COALESCE(MAX(seq), 0) + 1 FROM journal WHERE subject = $1 RETURNING seq""",
+        SELECT $1, $2, $3, $4, $5, COALESCE(MAX(seq), 0) + 1 FROM journal WHERE subject = $1""",
 )
 _STATEMENTS_KEPT = 256
 _PLACEHOLDER = re.compile(r"\$([0-9]+)")

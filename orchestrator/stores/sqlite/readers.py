@@ -33,6 +33,9 @@ class Readers:
     async def change(self, sql: str, *_args: Value) -> int:
         raise read_only(sql)
 
+    async def later(self, sql: str, *_args: Value) -> None:
+        raise read_only(sql)
+
     def _query(self, sql: str, args: tuple[Value, ...]) -> list[Row]:
         connection = self.idle.get_nowait()
         try:
@@ -73,4 +76,7 @@ class TurnReader:
             return await block.rows(sql, *args)
 
     async def change(self, sql: str, *_args: Value) -> int:
+        raise read_only(sql)
+
+    async def later(self, sql: str, *_args: Value) -> None:
         raise read_only(sql)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TypeAlias
+
 import apsw
 
 from orchestrator.errors import UnavailableError
 from orchestrator.stores.sql.connection import Row, Value
 from orchestrator.stores.sqlite.connect import execute
 from orchestrator.stores.sqlite.errors import store_unavailable, translate
+
+Statement: TypeAlias = tuple[str, tuple[Value, ...]]
 
 
 class Transaction:
@@ -22,22 +27,24 @@ class Transaction:
         self._connection = connection
         self.is_open = False
 
-    def begin_block(self, sql: str, args: tuple[Value, ...]) -> tuple[list[Row], int]:
-        """Open a block, and the transaction where there is none, and run the block's first statement."""
+    def begin_block(self, statements: Sequence[Statement]) -> tuple[list[Row], int]:
+        """Open a block, and the transaction where there is none, and run the block's first statements."""
         if self.is_open:
             self._word("RELEASE block")
         else:
             self._word("BEGIN IMMEDIATE")
             self.is_open = True
         self._word("SAVEPOINT block")
-        return self.run(sql, args)
+        return self.run(statements)
 
-    def run(self, sql: str, args: tuple[Value, ...]) -> tuple[list[Row], int]:
-        """Run a statement; return its rows and how many rows it touched."""
+    def run(self, statements: Sequence[Statement]) -> tuple[list[Row], int]:
+        """Run statements; return the rows of the last and how many rows it touched."""
         if not self.is_open:
             raise store_unavailable("The transaction was rolled back.")
+        rows: list[Row] = []
         try:
-            rows = execute(self._connection, sql, args)
+            for sql, args in statements:
+                rows = execute(self._connection, sql, args)
         except UnavailableError:
             # SQLite may have rolled back everything already; if not, what is left cannot be relied on.
             self._abandon()

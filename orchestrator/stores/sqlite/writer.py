@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +13,7 @@ from orchestrator.errors import ConflictError, CroniumError, UnavailableError
 from orchestrator.stores.settle import settle
 from orchestrator.stores.sql.connection import Row, Value
 from orchestrator.stores.sqlite.errors import store_unavailable
-from orchestrator.stores.sqlite.transaction import Transaction
+from orchestrator.stores.sqlite.transaction import Statement, Transaction
 from orchestrator.stores.sqlite.worker import Worker
 
 MAX_BATCH_SECONDS = 0.05
@@ -52,6 +52,7 @@ class Writer:
         block = Block(self)
         try:
             yield block
+            await block.settle()
         except Exception as error:
             await self._leave(block, keep=False)
             failure = await block.outcome()
@@ -61,18 +62,16 @@ class Writer:
         except BaseException:
             await self._leave(block, keep=False)
             raise
-        await self._leave(block, keep=block.failure is None)
+        await self._leave(block, keep=True)
         failure = await block.outcome()
-        if block.failure is not None:
-            raise block.failure
         if failure is not None:
             raise failure
 
-    async def run(self, block: Block, sql: str, args: tuple[Value, ...]) -> tuple[list[Row], int]:
-        """Run a statement of the block whose turn it is."""
+    async def run(self, block: Block, statements: Sequence[Statement]) -> tuple[list[Row], int]:
+        """Run statements of the block whose turn it is; what the last one came to."""
         first = block.batch is None
         batch = block.batch = self._join() if block.batch is None else block.batch
-        call = self._worker.submit(self._transaction.begin_block if first else self._transaction.run, sql, args)
+        call = self._worker.submit(self._transaction.begin_block if first else self._transaction.run, statements)
         interrupted = await settle(call)
         if not self._transaction.is_open and block.failure is None:
             block.failure = self._lose(batch, call.exception())
@@ -189,6 +188,7 @@ class Block:
         self.batch: _Batch | None = None
         self.failure: CroniumError | None = None
         self.ended = False
+        self._later: list[Statement] = []
 
     async def rows(self, sql: str, *args: Value) -> list[Row]:
         rows, _ = await self._run(sql, args)
@@ -198,12 +198,28 @@ class Block:
         _, changes = await self._run(sql, args)
         return changes
 
+    async def later(self, sql: str, *args: Value) -> None:
+        self._require_usable()
+        self._later.append((sql, args))
+
+    async def settle(self) -> None:
+        """Run what is left to run. Raises the error of a statement that failed, also one that was swallowed."""
+        if self.failure is not None:
+            raise self.failure
+        if self._later:
+            statements, self._later = self._later, []
+            await self._writer.run(self, statements)
+
     async def _run(self, sql: str, args: tuple[Value, ...]) -> tuple[list[Row], int]:
+        self._require_usable()
+        statements, self._later = [*self._later, (sql, args)], []
+        return await self._writer.run(self, statements)
+
+    def _require_usable(self) -> None:
         if self.failure is not None:
             raise self.failure
         if self.ended:
             raise ConflictError("This transaction has ended; what is written now needs a Store.begin of its own.")
-        return await self._writer.run(self, sql, args)
 
     async def outcome(self) -> UnavailableError | None:
         """Wait for the commit; an error of our own for each block, since an exception is raised by one task only."""

@@ -21,13 +21,15 @@ async def main(path: Path, name: str, blocks: int) -> None:
     numbers = count()
 
     async def write(writer: int) -> None:
+        seen = 0
         while (number := next(numbers)) < blocks:
             subject = f"{name}-{writer}-{number}"
             async with store.begin() as repos:
                 await repos.journal.append(subject, EntryKind.QUEUED, at=clock.now(), by=name)
-                entry = await repos.journal.append("shared", EntryKind.QUEUED, at=clock.now(), by=name)
+                await repos.journal.append("shared", EntryKind.QUEUED, at=clock.now(), by=name)
+                seen = (await repos.journal.read("shared", after=seen, limit=1_000_000))[-1].seq
                 await repos.journal.append(subject, EntryKind.FINISHED, at=clock.now(), by=name)
-            sys.stdout.write(f"{subject} {entry.seq}\n")
+            sys.stdout.write(f"{subject} {seen}\n")
             sys.stdout.flush()
 
     async with open_sqlite_store(path, clock=clock, exclusive=False) as store, asyncio.TaskGroup() as tasks:
