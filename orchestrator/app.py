@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import importlib
 import logging
 import os
@@ -12,6 +11,7 @@ import socket
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import ParamSpec
 
@@ -36,6 +36,7 @@ from orchestrator.model.specs import ExecutorKind, Language
 from orchestrator.places import (
     KEY_FILE,
     find_interpreter,
+    instance_of,
     is_queue_of_dead_command,
     load_key,
     make_private,
@@ -46,6 +47,8 @@ from orchestrator.telemetry.clock import SystemClock
 
 SOCKET_NAME = "api.sock"
 ParamsP = ParamSpec("ParamsP")
+# How long an orchestrator may be away before others call its jobs lost: its scripts may well run on where it was.
+STRAYS_AFTER = timedelta(minutes=10)
 
 log = logging.getLogger(__name__)
 
@@ -56,8 +59,8 @@ class EngineSettings:
     How an engine is wired. `state` holds everything that is files, `sockets` is the short directory of the runtime
     API's socket, mounted into containers as a whole.
 
-    The engine works on the jobs of `queue` only. `alone`: no other engine can be on the store (`serve` on SQLite).
-    `tied`: processes end when this process does (`cronium run`). `nofile` is the limit of open files (soft, hard) that
+    The engine works on the jobs of `queue` only. `alone`: no other engine works with this `state` (`serve`). `shared`:
+    engines with other states work on the same queue (`serve` on Postgres). `tied`: processes end when this process does (`cronium run`). `nofile` is the limit of open files (soft, hard) that
     scripts get, where ours was raised.
     """
 
@@ -66,6 +69,7 @@ class EngineSettings:
     queue: str
     alone: bool
     tied: bool
+    shared: bool = False
     default_executor: ExecutorKind
     slots: Mapping[ExecutorKind, int]
     images: Mapping[Language, str]
@@ -109,8 +113,8 @@ async def open_engine(
         backend = RuntimeBackend(store=store, clock=clock, observer=seen)
         runtime_socket = settings.sockets / SOCKET_NAME
         await stack.enter_async_context(open_runtime_api(runtime_socket, backend, lazily=settings.tied))
-        executors = await _open_executors(stack, settings, runtime_socket)
         surroundings = _surroundings(settings)
+        executors = await _open_executors(stack, settings, runtime_socket, surroundings.key)
         teller = Teller(store.bell, settings.queue)
         feed = Feed(store, onlooker, tell=teller.news)
         engine = _wire(settings, store, clock, seen, feed, teller, executors, surroundings)
@@ -151,7 +155,8 @@ def _wire(
     surroundings: Surroundings,
 ) -> Engine:
     follower = Follower(store=store, clock=clock, handlers={}, queue=settings.queue)
-    owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+    instance = instance_of(surroundings.key)
+    owner = f"{instance}:{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
     runner = Runner(
         store=store,
         clock=clock,
@@ -175,6 +180,8 @@ def _wire(
         owner=owner,
         queue=settings.queue,
         alone=settings.alone,
+        kin=f"{instance}:" if settings.shared else "",
+        strays_after=STRAYS_AFTER if settings.shared else None,
     )
     submitter = Submitter(
         store=store,
@@ -248,7 +255,7 @@ def _surroundings(settings: EngineSettings) -> Surroundings:
 
 
 async def _open_executors(
-    stack: AsyncExitStack, settings: EngineSettings, runtime_socket: Path
+    stack: AsyncExitStack, settings: EngineSettings, runtime_socket: Path, key: bytes
 ) -> dict[ExecutorKind, Executor]:
     """The executors that have slots. Docker's is imported only then: its HTTP client takes a quarter of a second."""
     executors: dict[ExecutorKind, Executor] = {}
@@ -267,18 +274,13 @@ async def _open_executors(
 
         docker = DockerSettings(
             endpoint=settings.docker_endpoint,
-            installation=_installation(settings),
+            installation=instance_of(key),
             socket_directory=runtime_socket.parent,
             log_max_bytes=settings.log_limits.max_bytes,
             log_max_lines=settings.log_limits.max_lines,
         )
         executors[ExecutorKind.DOCKER] = await stack.enter_async_context(open_docker_executor(docker))
     return executors
-
-
-def _installation(settings: EngineSettings) -> str:
-    """Which containers are ours: those of this state directory."""
-    return hashlib.sha256(os.fsencode(settings.state.absolute())).hexdigest()[:16]
 
 
 @asynccontextmanager

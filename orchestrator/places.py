@@ -104,6 +104,11 @@ def load_key(path: Path) -> bytes:
     return path.read_bytes()
 
 
+def instance_of(key: bytes) -> str:
+    """The name of the installation that has this key: unlike the path of its directory, nobody else's."""
+    return hashlib.sha256(b"instance" + key).hexdigest()[:16]
+
+
 def sdk_directory() -> Path:
     """Where the SDKs lie: inside an installed package, or beside it in a checkout."""
     here = Path(__file__).parent

@@ -10,10 +10,9 @@ import resource
 import signal
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import partial
 from pathlib import Path
 
 from orchestrator import __version__
@@ -24,6 +23,7 @@ from orchestrator.api.server import open_api_server
 from orchestrator.api.tokens import new_token
 from orchestrator.app import Engine, EngineSettings, open_engine
 from orchestrator.app_workflows import enable_workflows
+from orchestrator.caches.backing import Backing
 from orchestrator.caches.memory import MemoryCache
 from orchestrator.config import PostgresDatabase, ServerSettings, SqliteDatabase
 from orchestrator.config.urls import DATABASE_FILE
@@ -62,8 +62,17 @@ async def serve(settings: ServerSettings) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _stop, stopped)
-    async with open_server(settings) as url:
-        log.info("ready", extra={"url": url, "pid": os.getpid()})
+    async with AsyncExitStack() as stack:
+        opening = asyncio.ensure_future(stack.enter_async_context(open_server(settings)))
+        stopping = asyncio.ensure_future(stopped.wait())
+        await asyncio.wait({opening, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if not opening.done():
+            log.info("stopped before it was ready")
+            opening.cancel()
+            await asyncio.wait({opening})
+            return
+        log.info("ready", extra={"url": opening.result(), "pid": os.getpid()})
         if not settings.is_loopback:
             log.warning("others can reach this server: every request needs a token", extra={"host": settings.host})
         await stopped.wait()
@@ -114,7 +123,7 @@ async def open_server(settings: ServerSettings, *, stages: Stages | None = None)
         # Before the store: a start that fails for want of a cache must not leave a database behind.
         with _asked_for_by(settings, "valkey_url"):
             await opened.wait(settings)
-        with _asked_for_by(settings, "database_url"):
+        with _asked_for_by(settings, "database_url") if settings.store_driver == "postgres" else nullcontext():
             store = await stack.enter_async_context(opened.store(settings, clock))
         with _asked_for_by(settings, "valkey_url"):
             cache = await stack.enter_async_context(opened.cache(settings, clock, metrics))
@@ -170,7 +179,10 @@ async def wait_for_cache(settings: ServerSettings) -> None:
             return error
 
     await until_ready(
-        attempt, what="The cache", code="cache_unavailable", limit_seconds=settings.backend_timeout_seconds
+        attempt,
+        what=f"The cache at {settings.valkey_url}",
+        code="cache_unavailable",
+        limit_seconds=settings.backend_timeout_seconds,
     )
 
 
@@ -184,7 +196,11 @@ async def open_cache(settings: ServerSettings, clock: Clock, metrics: Prometheus
     from orchestrator.caches.degrading import open_degrading_cache
     from orchestrator.caches.valkey import open_valkey_cache
 
-    connect = partial(open_valkey_cache, settings.valkey_url.reveal(), required=False, on_drop=metrics.messages_dropped)
+    url = settings.valkey_url
+
+    def connect() -> AbstractAsyncContextManager[Backing]:
+        return open_valkey_cache(url.reveal(), required=False, on_drop=metrics.messages_dropped)
+
     async with open_degrading_cache(connect, memory, clock=clock, on_change=metrics.cache_changed) as cache:
         yield cache
 
@@ -223,7 +239,8 @@ def _engine_settings(settings: ServerSettings, data_dir: Path) -> EngineSettings
         # Kept between starts: containers that still run have it mounted, by its inode.
         sockets=make_open(socket_root(data_dir, os.environ), "server"),
         queue="default",
-        alone=isinstance(settings.database, SqliteDatabase),
+        alone=True,  # the lock on the data directory says so
+        shared=isinstance(settings.database, PostgresDatabase),
         tied=False,
         default_executor=settings.executor,
         slots=settings.slots,
@@ -267,6 +284,11 @@ async def _first_access(engine: Engine, data_dir: Path) -> None:
     """At the first start, and when the last admin token is gone, make one and say where it is."""
     async with engine.store.begin() as repos:
         if await repos.tokens.has_admin():
+            if not (data_dir / ADMIN_TOKEN).exists():
+                log.warning(
+                    "an admin token exists, and its file is not here: copy it from the first server's data directory",
+                    extra={"file": str(data_dir / ADMIN_TOKEN)},
+                )
             return
         value, digest = new_token()
         await repos.tokens.insert(

@@ -73,11 +73,16 @@ class Postgres:
         _wait_until(self._answers, self.process, self.directory / "log")
 
     def stop(self, number: int = signal.SIGINT) -> None:
-        """End it: SIGINT breaks connections off and closes in order, SIGQUIT is a crash."""
-        if self.process is not None:
-            self.process.send_signal(number)
-            self.process.wait(START_SECONDS)
-            self.process = None
+        """End it: SIGINT breaks connections off and closes in order, SIGQUIT is a crash. SIGSTOP freezes all of it."""
+        if self.process is None:
+            return
+        if number in (signal.SIGSTOP, signal.SIGCONT):
+            for pid in (self.process.pid, *_children(self.process.pid)):
+                os.kill(pid, number)
+            return
+        self.process.send_signal(number)
+        self.process.wait(START_SECONDS)
+        self.process = None
 
     def url(self, database: str = "postgres") -> str:
         return f"postgresql://postgres@127.0.0.1:{self.port}/{database}"
@@ -197,6 +202,10 @@ def _postgres_account() -> pwd.struct_passwd | None:
         return pwd.getpwnam("postgres")
     except KeyError:
         return None
+
+
+def _children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def _spawn(command: list[str], log: Path, **options: str) -> subprocess.Popen[bytes]:

@@ -111,9 +111,11 @@ async def _authenticate_within_limits(request: web.Request) -> Caller:
     limits = request.app[CONTEXT].limits
     try:
         caller = await _authenticate(request)
-    except DeniedError:
-        if limits is not None:
+    except DeniedError as error:
+        if limits is not None and error.code == "token_invalid":
             await limits.spend_failed_login(address_of(request))
+        elif limits is not None:
+            await limits.spend_request(address_of(request))
         raise
     if limits is not None:
         await limits.spend_request(caller.token_id)

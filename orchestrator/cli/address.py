@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
@@ -63,7 +64,20 @@ def _server_of_account(env: Mapping[str, str], token: str | None) -> Address:
         named = None if env.get("CRONIUM_DATA_DIR") else _directory_of_settings(env)
         if named is None or named == usual:
             raise
-    return _local_server(named, token)
+    # Whoever wrote the file may have written the rest, too: it is told nothing that does not come from there.
+    found = _local_server(named, None)
+    if not _is_loopback(found.host):
+        raise DeniedError(
+            f"{named}, which a file of settings names, leads to {found.url}; set CRONIUM_URL and CRONIUM_TOKEN to use it."
+        )
+    return found
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _directory_of_settings(env: Mapping[str, str]) -> Path | None:
@@ -88,8 +102,8 @@ def parse_url(url: str, *, source: str, token: str | None) -> Address:
     try:
         parts = urlsplit(url)
         port = parts.port
-    except ValueError as error:
-        raise InvalidError(f"{source} is not a URL: {error}.") from error
+    except ValueError:
+        raise InvalidError(f"{source} is not a URL; write http://127.0.0.1:8080.") from None
     if parts.scheme not in ("http", "https") or not parts.hostname or _has_more(parts):
         raise InvalidError(f"{source} must look like http://127.0.0.1:8080 or https://cronium.example.org.")
     secure = parts.scheme == "https"

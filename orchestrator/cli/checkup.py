@@ -50,7 +50,10 @@ class Check:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checkup:
-    """All that was looked at. `executor` is the default one in force, None when the settings are not valid."""
+    """
+    All that was looked at. `executor` is the default one in force, None when the settings are not valid; it and the
+    backends that were asked for work, or `works` is false.
+    """
 
     executor: ExecutorKind | None
     why: str
@@ -64,15 +67,22 @@ def examine() -> Checkup:
         settings = load_settings({})
     except InvalidError as error:
         faults = "; ".join(f"{fault.path}: {fault.message}" for fault in error.faults)
-        return Checkup(executor=None, why=f"{error.message} {faults}", works=False, checks=list(_surroundings()))
+        return Checkup(
+            executor=None,
+            why=f"{error.message} {faults}",
+            works=False,
+            checks=list(_surroundings(data_directory(os.environ))),
+        )
     executors = [_of(availability) for availability in asyncio.run(_executors(settings))]
     works = any(check.name == settings.executor and check.state is State.OK for check in executors)
     checks = [
         replace(check, state=State.BAD) if check.name == settings.executor and not works else check
         for check in executors
     ]
-    checks += asyncio.run(_backends(settings))
-    return Checkup(executor=settings.executor, why=_why(settings), works=works, checks=[*checks, *_surroundings()])
+    backends = asyncio.run(_backends(settings))
+    works = works and all(check.state is State.OK for check in backends)
+    checks += [*backends, *_surroundings(settings.data_dir)]
+    return Checkup(executor=settings.executor, why=_why(settings), works=works, checks=checks)
 
 
 def _why(settings: ServerSettings) -> str:
@@ -111,10 +121,8 @@ async def _backends(settings: ServerSettings) -> list[Check]:
     """The servers that the settings ask for; those in this process need no look."""
     checks = []
     if isinstance(settings.database, PostgresDatabase):
-        from orchestrator.stores.postgres.connect import Address, wait_for
-
-        address = Address.parse(settings.database.url.reveal())
-        checks.append(await _backend("store", address.where, wait_for(address, timedelta(seconds=BACKEND_SECONDS))))
+        url = settings.database.url
+        checks.append(await _backend("store", str(url), _reach_postgres(url.reveal())))
     if settings.valkey_url is not None:
         from orchestrator.caches.valkey import open_valkey_cache
 
@@ -131,6 +139,12 @@ async def _backend(name: str, where: str, attempt: Awaitable[None]) -> Check:
     return Check(name=name, state=State.OK, detail=f"{where} answers")
 
 
+async def _reach_postgres(url: str) -> None:
+    from orchestrator.stores.postgres.connect import Address, wait_for
+
+    await wait_for(Address.parse(url), timedelta(seconds=BACKEND_SECONDS))
+
+
 async def _open_and_close(opening: AbstractAsyncContextManager[object]) -> None:
     async with opening:
         pass
@@ -142,11 +156,11 @@ def _of(availability: Availability) -> Check:
     return Check(name=availability.kind, state=state, detail=f"{version}{availability.detail}")
 
 
-def _surroundings() -> Iterator[Check]:
+def _surroundings(data_dir: Path) -> Iterator[Check]:
     for name, language in INTERPRETERS.items():
         yield _interpreter(name, language)
     yield _server()
-    yield _data_directory()
+    yield _data_directory(data_dir)
     yield _sdks()
 
 
@@ -175,8 +189,7 @@ def _server() -> Check:
     return Check(name="server", state=State.OK, detail=f"{address.url} answers (found by {address.source})")
 
 
-def _data_directory() -> Check:
-    directory = data_directory(os.environ)
+def _data_directory(directory: Path) -> Check:
     try:
         found = directory.stat()
     except FileNotFoundError:

@@ -102,11 +102,22 @@ class JobRepository(Protocol):
         """
         ...
 
-    async def adopt(self, owner: str, queue: str, *, lease: timedelta, alone: bool) -> list[Claim]:
+    async def adopt(
+        self,
+        owner: str,
+        queue: str,
+        *,
+        lease: timedelta,
+        alone: bool,
+        kin: str = "",
+        strays_after: timedelta | None = None,
+    ) -> list[Claim]:
         """
-        Lease running jobs of `queue` whose lease has expired to `owner`; their fence grows, their attempt does not.
+        Lease running jobs of `queue` whose supervisor is gone to `owner`; their fence grows, their attempt does not.
 
-        With `alone` also those whose lease has not: the caller has proved that no other owner lives.
+        Those are the jobs of owners whose names begin with `kin` and whose lease has expired; with `alone`, whether it
+        has or not: the caller has proved that no other owner of that kin lives. And, where `strays_after` is given, the
+        jobs of any owner whose lease expired longer ago than that.
         """
         ...
 
@@ -124,6 +135,10 @@ class JobRepository(Protocol):
 
     async def release(self, claim: Claim) -> Job:
         """Fenced. Give the job back to the queue, unleased, for another attempt; ends the attempt's token."""
+        ...
+
+    async def processes(self) -> frozenset[str]:
+        """The names of the processes of all running jobs."""
         ...
 
     async def request_cancel(self, job_id: JobId, *, at: datetime) -> Job:

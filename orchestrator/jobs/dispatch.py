@@ -12,7 +12,7 @@ from datetime import timedelta
 from orchestrator.contracts.clock import Clock
 from orchestrator.contracts.executor import Executor, Exit
 from orchestrator.contracts.observer import Observer
-from orchestrator.contracts.store import Store
+from orchestrator.contracts.store import Repositories, Store
 from orchestrator.errors import LeaseLostError, UnavailableError
 from orchestrator.jobs.environment import sweep
 from orchestrator.jobs.feed import Feed
@@ -50,7 +50,9 @@ class Dispatcher:
     """
     Supervises the jobs of one queue.
 
-    `alone` says that no other orchestrator works on this store, so that every running job may be adopted at start.
+    The jobs of owners whose names begin with `kin` are ours to adopt; `alone` says that no other such owner lives, so
+    that they may be adopted at start whatever their leases say. Jobs of others are adopted when their supervisor has
+    been away for `strays_after`, if that is given.
     """
 
     store: Store
@@ -63,18 +65,25 @@ class Dispatcher:
     owner: str
     queue: str
     alone: bool
+    kin: str = ""
+    strays_after: timedelta | None = None
     leases: Leases = field(default_factory=Leases)
     recovered: asyncio.Event = field(default_factory=asyncio.Event)
     _running: dict[JobId, _Supervision] = field(default_factory=dict)
     _woken: asyncio.Event = field(default_factory=asyncio.Event)
     _idle: asyncio.Event = field(default_factory=asyncio.Event)
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)  # held from looking at the queue to supervising
+    _looking: asyncio.Event = field(default_factory=asyncio.Event)
     _claiming: bool = True
     _returning: int = 0  # rounds that are left until then
 
     def wake(self) -> None:
         """Look at the queue now."""
         self._woken.set()
+
+    def look(self) -> None:
+        """Look now whether the cancelling of a job supervised here was requested elsewhere."""
+        self._looking.set()
 
     def cancel(self, job_id: JobId) -> None:
         """End a job supervised here, if it is; others find the stored wish when they renew their leases."""
@@ -118,19 +127,25 @@ class Dispatcher:
 
     async def _adopt_from_store(self, *, alone: bool) -> list[Claim]:
         async with self.store.begin() as repos:
-            return await repos.jobs.adopt(self.owner, self.queue, lease=self.leases.length, alone=alone)
+            return await self._adopt(repos, alone=alone)
+
+    async def _adopt(self, repos: Repositories, *, alone: bool) -> list[Claim]:
+        return await repos.jobs.adopt(
+            self.owner,
+            self.queue,
+            lease=self.leases.length,
+            alone=alone,
+            kin=self.kin,
+            strays_after=self.strays_after,
+        )
 
     async def _sweep(self) -> None:
         """Remove processes of ours that no running job owns: their results are stored, or they were given up."""
-        keep = frozenset(
-            name
-            for supervision in self._running.values()
-            for name in (
-                supervision.claim.process,
-                process_name(supervision.claim.job.id, supervision.claim.job.attempt),
-            )
-            if name is not None
-        )
+        supervised = [supervision.claim for supervision in self._running.values()]
+        async with self.store.read() as repos:
+            keep = await repos.jobs.processes()
+        keep |= {claim.process for claim in supervised if claim.process is not None}
+        keep |= {process_name(claim.job.id, claim.job.attempt) for claim in supervised}
         for kind, executor in self.executors.items():
             try:
                 async with asyncio.timeout(SWEEP_SECONDS):
@@ -225,7 +240,7 @@ class Dispatcher:
                 unwanted = await repos.jobs.cancel_requested(self.owner)
                 expired: list[Claim] = []
                 if self._claiming and not self._returning:
-                    expired = await repos.jobs.adopt(self.owner, self.queue, lease=self.leases.length, alone=False)
+                    expired = await self._adopt(repos, alone=False)
             self._returning = max(0, self._returning - 1)
             for claim in expired:
                 self._supervise(tasks, claim, self.runner.adopt)
@@ -234,7 +249,8 @@ class Dispatcher:
 
     async def _repeat(self, every: timedelta, work: Callable[[], Awaitable[None]]) -> None:
         while True:
-            await asyncio.sleep(every.total_seconds())
+            await _wait_for(self._looking, every)
+            self._looking.clear()
             try:
                 await work()
             except UnavailableError as error:
@@ -242,8 +258,12 @@ class Dispatcher:
                 log.warning("the store is away", extra={"error": str(error)})
 
     async def _wait(self) -> None:
-        try:
-            async with asyncio.timeout(self.leases.poll_every.total_seconds()):
-                await self._woken.wait()
-        except TimeoutError:
-            return
+        await _wait_for(self._woken, self.leases.poll_every)
+
+
+async def _wait_for(event: asyncio.Event, at_most: timedelta) -> None:
+    try:
+        async with asyncio.timeout(at_most.total_seconds()):
+            await event.wait()
+    except TimeoutError:
+        return

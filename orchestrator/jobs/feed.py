@@ -75,6 +75,9 @@ class _Topic:
     recent: deque[tuple[Line, ...]] = field(default_factory=deque)
     recent_bytes: int = 0
     job: Job | None = None
+    told: int = 0  # how often another orchestrator had news
+    read_at: float = 0.0
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def keep(self, lines: Sequence[Line]) -> None:
         if self.recent and self.recent[-1][-1].seq + 1 != lines[0].seq:
@@ -83,6 +86,10 @@ class _Topic:
         self.recent_bytes += sum(len(line.text) for line in lines)
         while self.recent_bytes > RECENT_BYTES and len(self.recent) > 1:
             self.recent_bytes -= sum(len(line.text) for line in self.recent.popleft())
+
+    def is_old(self) -> bool:
+        """Whether the job was not read for as long as it may go unread."""
+        return asyncio.get_running_loop().time() >= self.read_at + POLL_SECONDS
 
     def forget(self) -> None:
         self.recent.clear()
@@ -144,6 +151,7 @@ class Feed:
         topic = self._topics.get(job_id)
         if topic is not None:
             topic.job = None
+            topic.told += 1
             _wake(topic)
 
     def heard_everything(self) -> None:
@@ -198,17 +206,21 @@ class Feed:
                 return
             if self._draining:
                 return
-            if not await _wait(woken):
-                topic.job = None
+            if not await _wait(woken) and topic.is_old():
+                topic.job = None  # for all who watch: the next one of them reads it
 
     async def _current(self, job_id: JobId, topic: _Topic) -> Job:
         """The job as last announced here; asked of the store at first and after each poll that nothing woke."""
-        known = topic.job
-        if known is not None:
-            return known
-        async with self._store.read() as repos:
-            read = await repos.jobs.get(job_id)
-        return topic.newer(read)
+        if topic.job is not None:
+            return topic.job
+        async with topic.turn:  # one reads it for all
+            known = topic.job
+            if known is not None:
+                return known
+            told, topic.read_at = topic.told, asyncio.get_running_loop().time()
+            async with self._store.read() as repos:
+                read = await repos.jobs.get(job_id)
+            return topic.newer(read) if topic.told == told else read  # news since: it is read again at once
 
     async def _lines(self, job: Job, topic: _Topic, position: int) -> tuple[Line, ...]:
         recent = topic.after(position)

@@ -44,11 +44,12 @@ def hearing(dispatcher: Dispatcher, follower: Follower, feed: Feed) -> Callable[
         if kind == QUEUED and subject == dispatcher.queue:
             dispatcher.wake()
         elif kind == CANCEL:
-            dispatcher.cancel(JobId(subject))
+            dispatcher.look()  # whoever rang, only what is stored counts
         elif kind == NEWS:
             feed.heard(JobId(subject))
         elif kind == EVERYTHING:
             dispatcher.wake()
+            dispatcher.look()
             follower.wake()
             feed.heard_everything()
 

@@ -92,7 +92,9 @@ class Runner:
             return
         if process is None:
             gone = Exit(
-                code=None, reason=Reason.LOST, note="The script's process is gone; what became of it is unknown."
+                code=None,
+                reason=Reason.LOST,
+                note="The script's process is gone or out of reach; what became of it is unknown.",
             )
             outcome = judge(
                 claim.job, gone, None, now=self.clock.now(), started_at=claim.job.started_at or claim.job.created_at

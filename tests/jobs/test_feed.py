@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -194,3 +197,58 @@ async def test_after_lost_wake_ups_every_watch_looks(store: Store, monkeypatch):
     assert isinstance(item, Lines)
     assert [line.text for line in item.lines] == ["missed"]
     await watch.aclose()
+
+
+class Slow:
+    """A store whose answers take their time on the way back, as over a network."""
+
+    def __init__(self, store: Store) -> None:
+        self.store, self.reading, self.arrives = store, asyncio.Event(), asyncio.Event()
+
+    @asynccontextmanager
+    async def read(self):
+        async with self.store.read() as repos:
+            yield SimpleNamespace(jobs=SimpleNamespace(get=partial(self._get, repos)), logs=repos.logs)
+
+    async def _get(self, repos, job_id):
+        job = await repos.jobs.get(job_id)
+        self.reading.set()
+        await self.arrives.wait()
+        return job
+
+
+async def test_news_heard_while_the_job_is_read_are_not_lost(store: Store, monkeypatch):
+    monkeypatch.setattr(feed_module, "POLL_SECONDS", 3600)
+    slow = Slow(store)
+    here = Feed(slow)
+    there = Feed(store, tell=here.heard)
+    script = await running(store, there)
+    async with asyncio.timeout(30), asyncio.TaskGroup() as tasks:
+        watching = tasks.create_task(collect(here))
+        await slow.reading.wait()
+        await script.end()  # stored and told, while the old state is still on its way
+        slow.arrives.set()
+    assert watching.result()[1][-1] == "Ended"
+
+
+async def test_idle_watchers_of_one_job_ask_the_store_together(store: Store, monkeypatch):
+    monkeypatch.setattr(feed_module, "POLL_SECONDS", 0.05)
+    slow = Slow(store)
+    slow.arrives.set()
+    asked = 0
+    real = slow._get
+
+    async def count(repos, job_id):
+        nonlocal asked
+        asked += 1
+        if asked == 4:
+            await script.end(publish=False)
+        return await real(repos, job_id)
+
+    slow._get = count
+    feed = Feed(slow)
+    script = await running(store, Feed(store))
+    async with asyncio.timeout(60):
+        results = await asyncio.gather(*(collect(feed) for _ in range(100)))
+    assert all(kinds[-1] == "Ended" for _, kinds in results)
+    assert asked < 20

@@ -19,6 +19,7 @@ from orchestrator.model.jobs import (
 from orchestrator.model.logs import Cursor
 from orchestrator.model.specs import ExecutorKind
 from tests.suites.store_making import (
+    EVERY_KIND,
     LEASE,
     ODD_TEXT,
     StoreOpening,
@@ -35,6 +36,48 @@ from tests.suites.store_making import (
 
 class QueueSuite(StoreOpening):
     """The queue that jobs form: claims, leases, fences and ends."""
+
+    async def test_jobs_of_another_kin_are_adopted_only_when_they_are_strays(self, store, clock):
+        """An installation knows of its own supervisors whether they live; of others it can only wait."""
+        await insert(store, make_job(clock), make_job(clock))
+        async with store.begin() as repos:
+            [ours] = await repos.jobs.claim("a:1", "main", {ExecutorKind.PROCESS: 1}, lease=LEASE)
+            [theirs] = await repos.jobs.claim("b:1", "main", {ExecutorKind.PROCESS: 1}, lease=LEASE)
+        hour = timedelta(hours=1)
+
+        async def adopted(owner: str, *, alone: bool, strays_after: timedelta | None = hour) -> list[JobId]:
+            async with store.begin() as repos:
+                claims = await repos.jobs.adopt(
+                    owner, "main", lease=LEASE, alone=alone, kin=f"{owner[0]}:", strays_after=strays_after
+                )
+            return [claim.job.id for claim in claims]
+
+        assert await adopted("a:2", alone=False) == []
+        assert await adopted("a:2", alone=True) == [ours.job.id]
+        clock.advance(LEASE + LEASE)
+        assert await adopted("a:3", alone=False) == [ours.job.id]
+        clock.advance(hour + LEASE)
+        assert await adopted("c:1", alone=True, strays_after=None) == []
+        assert set(await adopted("c:1", alone=False)) == {ours.job.id, theirs.job.id}
+
+    async def test_a_kin_is_a_beginning_and_no_pattern(self, store, clock):
+        await insert(store, make_job(clock))
+        async with store.begin() as repos:
+            [claim] = await repos.jobs.claim("ab%_:1", "main", EVERY_KIND, lease=LEASE)
+        for kin, found in (("a%", []), ("a_", []), ("b", []), ("ab%_:", [claim.job.id])):
+            async with store.begin() as repos:
+                claims = await repos.jobs.adopt("x", "main", lease=LEASE, alone=True, kin=kin)
+            assert [claim.job.id for claim in claims] == found
+
+    async def test_the_processes_of_running_jobs_are_known(self, store, clock):
+        first, second = await claim_one(store, clock), await claim_one(store, clock)
+        async with store.begin() as repos:
+            await repos.jobs.start_attempt(first, process="one", token_digest=b"1")
+            await repos.jobs.start_attempt(second, process="two", token_digest=b"2")
+        async with store.begin() as repos:
+            assert await repos.jobs.processes() == {"one", "two"}
+            await repos.jobs.finish(first, outcome(clock))
+            assert await repos.jobs.processes() == {"two"}
 
     async def test_a_claimed_job_runs_with_a_new_fence_and_attempt(self, store, clock):
         job = make_job(clock)

@@ -136,7 +136,7 @@ async def open_server(url: str, *, limits: tuple[float, float]) -> AsyncIterator
         probe = pool.make_connection()  # opens nothing, but says what is wrong with the URL
         place = dict(probe.repr_pieces())
     except (TypeError, ValueError, ValkeyError) as error:
-        raise _bad_url(error) from error
+        raise _bad_url(error) from None
     try:
         yield Server(pool, str(place.get("path") or f"{place['host']}:{place['port']}"), limits[1])
     finally:
@@ -150,7 +150,7 @@ def _make_pool(url: str, limits: tuple[float, float]) -> Pool:
     try:
         options = dict(parse_url(url))
     except ValueError as error:
-        raise _bad_url(error) from error
+        raise _bad_url(error) from None
     if options.get("connection_class") is SSLConnection:
         options.setdefault("ssl_check_hostname", True)
     options |= {"socket_connect_timeout": limits[0], "decode_responses": False}

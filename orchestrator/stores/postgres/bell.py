@@ -121,14 +121,19 @@ class PostgresBell:
 
 @asynccontextmanager
 async def open_bell(address: Address) -> AsyncIterator[Bell]:
-    """A bell that works in the background while the block is open."""
+    """A bell that works in the background while the block is open. An error of the block comes out as it is."""
     bell = PostgresBell(address)
+    failure: Exception | None = None
     async with asyncio.TaskGroup() as tasks:
         working = tasks.create_task(bell.run())
         try:
             yield bell
+        except Exception as error:  # noqa: BLE001 - raised again below, outside the group
+            failure = error
         finally:
             working.cancel()
+    if failure is not None:
+        raise failure
 
 
 def _payloads(topics: dict[str, None]) -> list[str]:

@@ -41,22 +41,24 @@ class Address:
         """Raises `InvalidError` for what is no URL of a Postgres database, without repeating it."""
         try:
             parts = urlsplit(url)
-            port = parts.port or 5432
-        except ValueError as error:
-            raise InvalidError(
-                "The database URL is not a valid URL; write postgresql://user@host:5432/name."
-            ) from error
+            if "," not in parts.netloc:  # several hosts are fine, and have no `port`
+                parts.port  # noqa: B018 - raises for one that is none
+        except ValueError:
+            raise InvalidError("The database URL is not a valid URL; write postgresql://user@host:5432/name.") from None
         if parts.scheme not in ("postgresql", "postgres"):
             raise InvalidError(f"A URL of Postgres starts with postgresql://, not {parts.scheme!r}.")
+        hosts = parts.netloc.rpartition("@")[2] or "its usual socket"
         name = unquote(parts.path.removeprefix("/")) or "its default database"
-        return cls(url=url, where=f"Postgres at {parts.hostname or 'its usual socket'}:{port}/{name}")
+        return cls(url=url, where=f"Postgres at {hosts}/{name}")
 
 
-async def connect(address: Address) -> asyncpg.Connection[asyncpg.Record]:
-    """One connection outside the pool. Raises errors of ours."""
+async def connect(
+    address: Address, *, command_seconds: float | None = COMMAND_SECONDS
+) -> asyncpg.Connection[asyncpg.Record]:
+    """One connection outside the pool; None: a statement may take as long as it does. Raises errors of ours."""
     try:
         return await asyncpg.connect(
-            address.url, timeout=CONNECT_SECONDS, command_timeout=COMMAND_SECONDS, server_settings=_SESSION
+            address.url, timeout=CONNECT_SECONDS, command_timeout=command_seconds, server_settings=_SESSION
         )
     except OURS_TO_HANDLE as error:
         raise translate(error, address.where) from error

@@ -22,6 +22,8 @@ _REFUSED = (
     asyncpg.InvalidCatalogNameError,
     asyncpg.InsufficientPrivilegeError,
     asyncpg.ClientConfigurationError,
+    asyncpg.UndefinedObjectError,  # an option of the URL that the server does not know
+    asyncpg.CantChangeRuntimeParamError,
 )
 _AWAY = (
     OSError,  # TimeoutError among them
@@ -51,7 +53,9 @@ def translate(error: Exception, where: str) -> CroniumError:
     if isinstance(error, _BUSY):
         return UnavailableError(f"Others kept what was needed in {where} for too long; try again.", code="store_busy")
     if isinstance(error, _REFUSED):
-        return store_unavailable(f"{where} refuses us ({_first_line(error)}): check the account and the database.")
+        return store_unavailable(
+            f"{where} refuses us ({_first_line(error)}): check its URL, the account and the database."
+        )
     if isinstance(error, TimeoutError):
         return store_unavailable(f"{where} does not answer in time: check that it runs and can be reached.")
     if isinstance(error, _AWAY) or is_lost(error):
@@ -61,7 +65,7 @@ def translate(error: Exception, where: str) -> CroniumError:
     if isinstance(error, asyncpg.ProgramLimitExceededError):
         return LimitExceededError(f"A value is larger than the database takes ({_first_line(error)}).")
     if isinstance(error, asyncpg.DataError | ValueError | UnicodeError | OverflowError):
-        return InvalidError(f"A value cannot be stored: {_first_line(error)}.")
+        return InvalidError("A value cannot be stored: it does not fit its column.")
     return CroniumError(f"A statement failed on {where}; this is a fault in Cronium ({error!r}).")
 
 
@@ -81,7 +85,7 @@ def is_refusal(error: BaseException | None) -> bool:
 
 
 def _first_line(error: Exception) -> str:
-    """What was said; of Postgres' longer answers the first line, which quotes no values."""
+    """What was said; of Postgres' longer answers the first line."""
     if isinstance(error, OSError) and error.errno:
         return os.strerror(error.errno)
     return (str(error) or type(error).__name__).splitlines()[0].rstrip(".")

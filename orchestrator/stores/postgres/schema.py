@@ -79,7 +79,7 @@ async def _try_all(connection: Session, migrations: Sequence[Migration], clock: 
 
 @asynccontextmanager
 async def _connection(address: Address) -> AsyncIterator[Session]:
-    connection = await connect(address)
+    connection = await connect(address, command_seconds=None)
     try:
         yield connection
     except OURS_TO_HANDLE as error:
@@ -98,7 +98,7 @@ async def _missing(connection: Session, migrations: Sequence[Migration]) -> list
 
 async def _apply(connection: Session, migration: Migration, clock: Clock) -> AppliedStep:
     began = clock.monotonic()
-    await connection.execute(migration.sql, timeout=None)
+    await connection.execute(migration.sql)
     await connection.execute(
         """INSERT INTO migrations (number, name, checksum, applied_at)
             VALUES ($1, $2, $3, CAST(EXTRACT(EPOCH FROM statement_timestamp()) * 1000000 AS BIGINT))""",

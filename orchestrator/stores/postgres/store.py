@@ -37,6 +37,7 @@ APPEND = """WITH head AS (
 DIALECT = Dialect(now=NOW, for_update="FOR UPDATE", skip_locked="FOR UPDATE SKIP LOCKED", append_to_journal=APPEND)
 READING = replace(DIALECT, for_update="", skip_locked="")
 TURN_SECONDS = 30.0
+RELEASE_SECONDS = 2.0
 DOUBT_SECONDS = 600.0
 DOUBT_STEP_SECONDS = 0.2
 
@@ -95,40 +96,46 @@ class PostgresStore:
             self._inside.discard(task)
 
     @asynccontextmanager
-    async def _block(self) -> AsyncIterator[Block]:
+    async def _block(self, *, patient: bool = True) -> AsyncIterator[Block]:
+        """A transaction. Who is not `patient` is told of a commit in doubt that it failed."""
         connection = await self._acquire()
         marker = self.markers.take()
         block = Block(connection, marker, self.where)
         try:
-            await block.begin()
             try:
+                await block.begin()
                 yield block
             except BaseException:
                 await block.roll_back()
-                self.markers.give_back(marker)
                 raise
             certain = await block.commit()
         finally:
+            if not block.in_doubt:
+                self.markers.give_back(marker)
             await self._release(connection)
         if not certain:
-            await self._settle_doubt(marker, changed=block.has_changes)
-        self.markers.give_back(marker)
+            await self._settle_doubt(marker, changed=block.has_changes and patient)
+            self.markers.give_back(marker)
+
+    async def _release(self, connection: PoolConnection) -> None:
+        """Give a connection back; the pool has closed one that cannot be given back in order."""
+        try:
+            await self.pool.release(connection, timeout=RELEASE_SECONDS)
+        except OURS_TO_HANDLE as error:
+            log.debug("a connection was given up", extra={"error": str(error)})
 
     async def _acquire(self) -> PoolConnection:
+        began = asyncio.get_running_loop().time()
         try:
             return await self.pool.acquire(timeout=TURN_SECONDS)
         except TimeoutError as error:
+            if asyncio.get_running_loop().time() - began < TURN_SECONDS:
+                raise translate(error, self.where) from error  # there was a place, and no connection to be had
             raise UnavailableError(
                 f"The store was busy for {TURN_SECONDS:g} s; try again.", code="store_busy"
             ) from error
         except OURS_TO_HANDLE as error:
             raise translate(error, self.where) from error
-
-    async def _release(self, connection: PoolConnection) -> None:
-        try:
-            await self.pool.release(connection)
-        except OURS_TO_HANDLE as error:
-            log.debug("the pool has dropped a connection already", extra={"error": str(error)})
 
     async def _settle_doubt(self, marker: Marker, *, changed: bool) -> None:
         """
@@ -169,13 +176,16 @@ class PostgresStore:
 
     async def query(self, sql: str, args: tuple[Value, ...]) -> list[Row]:
         """Run a query on whichever connection is free, on committed data."""
+        connection = await self._acquire()
         try:
-            return [tuple(record) for record in await self.pool.fetch(sql, *args)]
+            return [tuple(record) for record in await connection.fetch(sql, *args)]
         except OURS_TO_HANDLE as error:
             raise translate(error, self.where) from error
+        finally:
+            await self._release(connection)
 
     async def check(self) -> None:
-        async with self._block() as block:
+        async with self._block(patient=False) as block:
             await block.change(
                 f"""INSERT INTO checks (id, checked_at) VALUES (1, {self.dialect.now})
                     ON CONFLICT (id) DO UPDATE SET checked_at = excluded.checked_at"""

@@ -19,6 +19,8 @@ from orchestrator.stores.sql.connection import Row, Value
 ResultT = TypeVar("ResultT")
 PoolConnection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 
+UNDO_SECONDS = 2.0
+
 log = logging.getLogger(__name__)
 
 
@@ -60,6 +62,7 @@ class Block:
         self._failure: CroniumError | None = None
         self._ended = False
         self.has_changes = False
+        self.in_doubt = False
 
     async def rows(self, sql: str, *args: Value) -> list[Row]:
         if sql.lstrip().startswith("SELECT"):
@@ -89,10 +92,12 @@ class Block:
         """
         self._ended = True
         if self._failure is not None:
+            await self.roll_back()
             raise self._failure
         call = asyncio.ensure_future(self._connection.execute("COMMIT"))
         interrupted = await settle(call)
         error = call.exception()
+        self.in_doubt = error is not None and is_lost(error)
         if interrupted:
             raise asyncio.CancelledError
         if error is not None and is_lost(error):
@@ -109,7 +114,8 @@ class Block:
 
     async def _undo(self) -> None:
         try:
-            await self._connection.execute("ROLLBACK")
+            async with asyncio.timeout(UNDO_SECONDS):
+                await self._connection.execute("ROLLBACK")
         except OURS_TO_HANDLE as error:
             log.debug("a connection is given up", extra={"error": str(error)})
             with suppress(asyncpg.InterfaceError):  # the pool has noticed already

@@ -113,15 +113,29 @@ class SqlJobs:
             WHERE number IN (SELECT number FROM due)
             RETURNING {CLAIM_COLUMNS}"""
 
-    async def adopt(self, owner: str, queue: str, *, lease: timedelta, alone: bool) -> list[Claim]:
+    async def adopt(
+        self,
+        owner: str,
+        queue: str,
+        *,
+        lease: timedelta,
+        alone: bool,
+        kin: str = "",
+        strays_after: timedelta | None = None,
+    ) -> list[Claim]:
         now = self.dialect.now
         expired = "" if alone else f"AND lease_until <= {now}"
+        strays = "" if strays_after is None else f"OR lease_until <= {now} - $5"
         rows = await self.connection.rows(
             f"""UPDATE jobs SET owner = $1, lease_until = {now} + $2, fence = fence + 1
-                WHERE queue = $3 AND status = 'running' {expired} RETURNING {CLAIM_COLUMNS}""",
+                WHERE queue = $3 AND status = 'running'
+                    AND ((substr(owner, 1, length(CAST($4 AS TEXT))) = $4 {expired}) {strays})
+                RETURNING {CLAIM_COLUMNS}""",
             pack_text(owner),
             span(lease),
             pack_text(queue),
+            pack_text(kin),
+            *(() if strays_after is None else (span(strays_after),)),
         )
         return claims_from_rows(rows)
 
@@ -151,6 +165,10 @@ class SqlJobs:
             """status = 'queued', owner = NULL, lease_until = NULL, process = NULL, token_digest = NULL,
                started_at = NULL, setup_ms = NULL, output = NULL, condition = NULL, progress = NULL""",
         )
+
+    async def processes(self) -> frozenset[str]:
+        rows = await self.connection.rows("SELECT process FROM jobs WHERE status = 'running' AND process IS NOT NULL")
+        return frozenset(row[0] for row in rows)
 
     async def request_cancel(self, job_id: JobId, *, at: datetime) -> Job:
         rows = await self.connection.rows(

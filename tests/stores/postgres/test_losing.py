@@ -11,10 +11,14 @@ from itertools import count
 import asyncpg
 import pytest
 
-from orchestrator.errors import UnavailableError
+from orchestrator.errors import ConflictError, UnavailableError
 from orchestrator.jobs.persist import persist
 from orchestrator.model.journal import EntryKind
-from orchestrator.stores.postgres import open_postgres_store
+from orchestrator.stores.migrate import Migration
+from orchestrator.stores.postgres import connect, open_postgres_store, transaction
+from orchestrator.stores.postgres import store as store_module
+from orchestrator.stores.postgres.connect import Address
+from orchestrator.stores.postgres.schema import migrate
 from orchestrator.telemetry.clock import SystemClock
 from tests.fakes import FakeClock
 from tests.services import running_postgres
@@ -188,3 +192,56 @@ async def test_what_holds_a_row_too_long_is_given_up(database):
         assert refused.value.code == "store_busy"
         assert (await _finish(store, claim, clock)).status.is_final
         await other.close()
+
+
+async def test_a_server_that_freezes_is_an_error_of_ours_and_nothing_hangs(server, monkeypatch):
+    """It neither answers nor hangs up: every call ends with its own limit, the way out of a block included."""
+    monkeypatch.setattr(connect, "COMMAND_SECONDS", 0.3)
+    monkeypatch.setattr(transaction, "UNDO_SECONDS", 0.2)
+    monkeypatch.setattr(store_module, "RELEASE_SECONDS", 0.2)
+    clock = FakeClock()
+    async with open_postgres_store(server.url(), clock=SystemClock(), patience=PATIENCE, pool_size=2) as store:
+        await insert(store, make_job(clock))
+        server.stop(signal.SIGSTOP)
+        try:
+            for work in (store.check(), insert(store, make_job(clock)), get(store, "job_1")):
+                with pytest.raises(UnavailableError):
+                    async with asyncio.timeout(20):
+                        await work
+        finally:
+            server.stop(signal.SIGCONT)
+        job = make_job(clock)
+        await eventually(lambda: _inserted(store, job), "the store to be back")
+        assert await get(store, job.id) == job
+
+
+async def test_blocks_cancelled_at_any_moment_leave_their_connections_in_order(database, caplog):
+    clock = FakeClock()
+
+    async def write(store):
+        async with store.begin() as repos:
+            await repos.journal.append("s", EntryKind.QUEUED, at=clock.now(), by="me")
+
+    async with open_postgres_store(database, clock=SystemClock(), patience=PATIENCE, pool_size=2) as store:
+        for turns in range(120):
+            task = asyncio.ensure_future(write(store))
+            for _ in range(turns % 40):
+                await asyncio.sleep(0)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        await asyncio.gather(*(insert(store, make_job(clock)) for _ in range(4)))
+        assert store.markers._made <= 3
+    assert [record.message for record in caplog.records if record.levelname == "ERROR"] == []
+
+
+async def test_a_migration_may_take_longer_than_a_statement(database, monkeypatch):
+    monkeypatch.setattr(connect, "COMMAND_SECONDS", 0.1)
+    slow = Migration(number=1, name="slow", sql="SELECT pg_sleep(0.4); CREATE TABLE slow (a BIGINT)")
+    both = await asyncio.gather(*(migrate(Address.parse(database), [slow], SystemClock()) for _ in range(2)))
+    assert sorted(len(steps) for steps in both) == [0, 1]
+
+
+async def test_an_error_of_the_caller_leaves_the_store_as_it_is(database):
+    with pytest.raises(ConflictError, match="mine"):
+        async with open_postgres_store(database, clock=SystemClock(), patience=PATIENCE):
+            raise ConflictError("mine")
