@@ -211,12 +211,9 @@ class Feed:
 
     async def _current(self, job_id: JobId, topic: _Topic) -> Job:
         """The job as last announced here; asked of the store at first and after each poll that nothing woke."""
-        if topic.job is not None:
-            return topic.job
         async with topic.turn:  # one reads it for all
-            known = topic.job
-            if known is not None:
-                return known
+            if topic.job is not None:
+                return topic.job
             told, topic.read_at = topic.told, asyncio.get_running_loop().time()
             async with self._store.read() as repos:
                 read = await repos.jobs.get(job_id)

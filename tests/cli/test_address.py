@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.cli.address import data_directory, find_server
-from orchestrator.errors import InvalidError, UnavailableError
+from orchestrator.errors import DeniedError, InvalidError, UnavailableError
 
 LOCAL, OTHER = "crn_" + "l" * 43, "crn_" + "o" * 43
 
@@ -151,3 +151,17 @@ def test_a_project_file_with_a_fault_does_not_hide_that_there_is_no_server(tmp_p
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UnavailableError):
         find_server({"HOME": str(tmp_path)})
+
+
+def test_a_project_file_of_a_stranger_is_told_nothing(tmp_path, monkeypatch):
+    """A checkout can bring any file: it leads to no other machine, and a token from elsewhere is not for it."""
+    data = tmp_path / "data"
+    data.mkdir()
+    (tmp_path / "cronium.yaml").write_text("data_dir: data\n")
+    leave(data, url="http://cronium.example:8080", pid=os.getpid())
+    monkeypatch.chdir(tmp_path)
+    env = {"HOME": str(tmp_path), "XDG_DATA_HOME": str(tmp_path / "nothing"), "CRONIUM_TOKEN": OTHER}
+    with pytest.raises(DeniedError, match="CRONIUM_URL"):
+        find_server(env)
+    leave(data, url="http://127.0.0.1:9", pid=os.getpid())
+    assert find_server(env).token is None

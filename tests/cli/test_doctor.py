@@ -128,3 +128,29 @@ async def test_a_server_is_found_and_one_that_refuses_us_is_bad(cronium, server)
     cronium.env["CRONIUM_TOKEN"] = "crn_wrong"
     _, checks, _ = await diagnose(cronium)
     assert checks["server"]["state"] == "bad"
+
+
+@pytest.mark.parametrize(
+    ("name", "url", "check"),
+    [
+        ("DATABASE_URL", "postgresql://me:hidden@127.0.0.1:1/x", "store"),
+        ("DATABASE_URL", "postgresql://me:hidden@127.0.0.1:1,127.0.0.1:2/x", "store"),
+        ("VALKEY_URL", "redis://:hidden@127.0.0.1:1/0", "cache"),
+    ],
+)
+async def test_a_backend_that_was_asked_for_and_is_away_is_a_failure(lonely, name, url, check):
+    lonely.env |= {"CRONIUM_DOCKER_ENDPOINT": NOWHERE, name: url}
+    code, checks, document = await diagnose(lonely)
+    assert (code, document["works"], checks[check]["state"]) == (1, False, "bad")
+    assert "127.0.0.1:1" in checks[check]["detail"]
+    assert "hidden" not in json.dumps(document)
+
+
+async def test_the_data_directory_of_the_settings_is_looked_at(lonely, tmp_path: Path):
+    lonely.env["CRONIUM_DOCKER_ENDPOINT"] = NOWHERE
+    lonely.env["XDG_CONFIG_HOME"] = str(tmp_path)
+    (tmp_path / "cronium").mkdir()
+    (tmp_path / "cronium" / "config.yaml").write_text(f"data_dir: {tmp_path}/elsewhere\n")
+    lonely.env.pop("CRONIUM_DATA_DIR", None)
+    _, checks, _ = await diagnose(lonely)
+    assert f"{tmp_path}/elsewhere" in checks["data"]["detail"]

@@ -34,11 +34,6 @@ def mode(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-# In distributed mode a job is adopted when the lease of its last supervisor is over, which is a matter of 15 s: one test
-# waits for that, the others are about what follows.
-standalone_only = pytest.mark.parametrize("mode", ["standalone"], scope="module")
-
-
 @contextlib.contextmanager
 def backends(mode: str, request: pytest.FixtureRequest) -> Iterator[dict[str, str]]:
     """What a server's environment says of its mode; in distributed mode with an empty database of its own."""

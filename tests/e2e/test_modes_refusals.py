@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import CRONIUM
-from tests.e2e.serving import environment
+from tests.e2e.serving import Serving, environment, eventually
 from tests.services import Postgres, running_redis
 
 PASSWORD = "s3cret-that-nobody-may-read"
@@ -194,3 +194,23 @@ def test_in_distributed_mode_a_cache_that_is_not_there_makes_no_file_in_its_plac
 
     assert "valkey_url (environment VALKEY_URL)" in start.refused()
     assert start.databases() == []
+
+
+def test_a_start_that_waits_for_a_backend_can_be_ended(tmp_path: Path):
+    """SIGTERM while Postgres says nothing: no waiting for it to give up."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        env = {"DATABASE_URL": f"postgresql://me@127.0.0.1:{port}/x", "CRONIUM_BACKEND_TIMEOUT_SECONDS": "6"}
+        server = Serving(tmp_path / "data", env=env)
+        server.data_dir.mkdir(mode=0o700)
+        server.spawn()
+        try:
+            eventually(lambda: "starting" in server.log(), "the start")
+            silent.settimeout(30)
+            waiting, _ = silent.accept()
+            assert server.stop() == 0
+            waiting.close()
+        finally:
+            server.close()
+    assert "stopped before it was ready" in server.log()
+    assert "Traceback" not in server.log()

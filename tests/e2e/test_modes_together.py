@@ -58,7 +58,7 @@ def ran_at(server: Serving, job_id: str) -> int:
     assert status == 200
     claims = [entry["by"] for entry in journal["entries"] if entry["kind"] == "claimed"]
     assert len(claims) == 1, journal
-    return int(claims[0].split(":")[1])
+    return int(claims[0].split(":")[2])
 
 
 def test_what_one_server_has_no_room_for_the_other_runs(first: Serving, second: Serving):
@@ -117,3 +117,24 @@ def test_the_end_of_one_server_leaves_the_jobs_of_the_other_alone(first: Serving
     gate.touch()
 
     assert (second.wait(job_id)["status"], second.text(job_id)) == ("succeeded", ["begun", "done"])
+
+
+def test_a_server_that_was_killed_finds_its_job_again_and_the_other_leaves_it_alone(
+    first: Serving, tmp_path: Path, database: str
+):
+    gate = tmp_path / "gate"
+    job_id = first.submit(shell=waiting_for(gate))
+    eventually(lambda: first.text(job_id) == ["begun"], "the first line")
+    (tmp_path / "other").mkdir()
+    for other in one_server(tmp_path / "other" / "data", database):
+        (other.data_dir / "admin.token").write_text(first.token)
+        first.kill()
+        assert other.wait(other.submit(shell="echo meanwhile"))["status"] == "succeeded"
+        first.start()
+        gate.touch()
+
+        job = other.wait(job_id)
+        assert (job["status"], job["attempt"], other.text(job_id)) == ("succeeded", 1, ["begun", "done"])
+        _, journal = other.call("GET", f"/api/v3/jobs/{job_id}/journal")
+        [adopted] = [entry["by"] for entry in journal["entries"] if entry["kind"] == "adopted"]
+        assert int(adopted.split(":")[2]) == first.process_id

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import IMAGES, standalone_only
+from tests.e2e.conftest import IMAGES
 from tests.e2e.serving import Serving, eventually
 
 
 def test_a_job_that_was_writing_ends_once_with_every_line_once(serving: Serving, executor: str):
-    """M12: after `kill -9`, in either mode; where others may be on the store, once the lease is over."""
+    """M12: after `kill -9`, in either mode."""
     script = "import time\nfor n in range(300):\n    print(n, flush=True)\n    time.sleep(0.01)\nraise SystemExit(3)\n"
     job_id = serving.submit(python=script, executor=executor)
     eventually(lambda: len(serving.lines(job_id)) > 20, "the first lines")
@@ -26,7 +26,6 @@ def test_a_job_that_was_writing_ends_once_with_every_line_once(serving: Serving,
     assert [entry["kind"] for entry in journal] == ["queued", "claimed", "started", "adopted", "finished"]
 
 
-@standalone_only
 def test_a_running_job_is_attached_again_with_every_line_and_its_exit_code(serving: Serving, executor: str):
     script = "import time\nfor n in range(400):\n    print(n, flush=True)\n    time.sleep(0.01)\nraise SystemExit(3)\n"
     job_id = serving.submit(python=script, executor=executor)
@@ -44,7 +43,6 @@ def test_a_running_job_is_attached_again_with_every_line_and_its_exit_code(servi
     assert [line["seq"] for line in serving.lines(job_id)] == list(range(1, 401))
 
 
-@standalone_only
 def test_a_job_that_ended_while_nobody_watched_is_collected(serving: Serving, executor: str, tmp_path: Path):
     job_id = serving.submit(shell="echo begun; sleep 1; echo late; exit 5", executor=executor)
     eventually(lambda: serving.text(job_id) == ["begun"], "the first line")
@@ -58,7 +56,6 @@ def test_a_job_that_ended_while_nobody_watched_is_collected(serving: Serving, ex
     assert serving.text(job_id) == ["begun", "late"]
 
 
-@standalone_only
 def test_queued_jobs_run_after_a_kill(serving: Serving, executor: str):
     serving.stop()
     serving.env["CRONIUM_PROCESS_JOBS"] = serving.env["CRONIUM_DOCKER_JOBS"] = "1"
@@ -73,7 +70,6 @@ def test_queued_jobs_run_after_a_kill(serving: Serving, executor: str):
     assert [serving.wait(job_id)["status"] for job_id in others] == ["succeeded"] * 3
 
 
-@standalone_only
 def test_sdk_calls_work_after_the_server_was_replaced(serving: Serving, executor: str):
     script = """
 import time, cronium
@@ -93,7 +89,6 @@ cronium.output("done")
     assert (job["status"], job["output"]) == ("succeeded", "done")
 
 
-@standalone_only
 def test_cancelling_works_on_an_adopted_job(serving: Serving, executor: str):
     job_id = serving.submit(shell="echo begun; sleep 1000", executor=executor)
     eventually(lambda: serving.text(job_id) == ["begun"], "the first line")
@@ -105,7 +100,6 @@ def test_cancelling_works_on_an_adopted_job(serving: Serving, executor: str):
     assert serving.wait(job_id)["status"] == "cancelled"
 
 
-@standalone_only
 def test_an_orderly_stop_leaves_the_script_running(serving: Serving, executor: str):
     job_id = serving.submit(shell="echo begun; sleep 2; echo done", executor=executor)
     eventually(lambda: serving.text(job_id) == ["begun"], "the first line")
