@@ -6,6 +6,7 @@ import asyncio
 import importlib
 import logging
 import os
+import random
 import secrets
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -155,6 +156,11 @@ def _wire(
     surroundings: Surroundings,
 ) -> Engine:
     follower = Follower(store=store, clock=clock, handlers={}, queue=settings.queue)
+
+    def wake_after(delay: timedelta) -> None:
+        # A moment later than the store's clock says, so that the look is not in vain.
+        asyncio.get_running_loop().call_later(delay.total_seconds() + 0.01, dispatcher.wake)
+
     instance = instance_of(surroundings.key)
     owner = f"{instance}:{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
     runner = Runner(
@@ -166,6 +172,8 @@ def _wire(
         surroundings=surroundings,
         owner=owner,
         follow=follower.wake,
+        again=wake_after,
+        chance=random.random,
         log_limits=settings.log_limits,
         patience=settings.patience,
     )

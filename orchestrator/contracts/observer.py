@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from orchestrator.model.jobs import Job
+from orchestrator.model.jobs import Job, Reason
 
 
 class Observer(Protocol):
@@ -17,6 +17,10 @@ class Observer(Protocol):
         ...
 
     def job_finished(self, job: Job) -> None: ...
+
+    def job_retried(self, job: Job, reason: Reason | None) -> None:
+        """An attempt failed for `reason`, and another one follows."""
+        ...
 
     def lines_stored(self, lines: int, size_bytes: int) -> None: ...
 
@@ -43,6 +47,8 @@ class SilentObserver:
     def job_started(self, job: Job, latency_seconds: float) -> None: ...
 
     def job_finished(self, job: Job) -> None: ...
+
+    def job_retried(self, job: Job, reason: Reason | None) -> None: ...
 
     def lines_stored(self, lines: int, size_bytes: int) -> None: ...
 

@@ -133,8 +133,12 @@ class JobRepository(Protocol):
         """Fenced. Record that the script runs since `at`."""
         ...
 
-    async def release(self, claim: Claim) -> Job:
-        """Fenced. Give the job back to the queue, unleased, for another attempt; ends the attempt's token."""
+    async def release(self, claim: Claim, *, after: timedelta | None = None) -> Job:
+        """
+        Fenced. Give the job back to the queue, unleased, for another attempt; ends the attempt's token.
+
+        Nobody claims it before `after` has passed.
+        """
         ...
 
     async def processes(self) -> frozenset[str]:
@@ -151,6 +155,10 @@ class JobRepository(Protocol):
 
     async def finish(self, claim: Claim, outcome: Outcome) -> Job:
         """Fenced. Enter a final state, end the lease and the attempt's token, return the job as it now is."""
+        ...
+
+    async def overdue(self, queue: str) -> list[JobId]:
+        """Queued jobs of `queue` that have waited for their first attempt longer than their `queue_timeout`."""
         ...
 
     async def finish_queued(self, job_id: JobId, outcome: Outcome) -> Job:

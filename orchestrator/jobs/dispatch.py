@@ -13,10 +13,10 @@ from orchestrator.contracts.clock import Clock
 from orchestrator.contracts.executor import Executor, Exit
 from orchestrator.contracts.observer import Observer
 from orchestrator.contracts.store import Repositories, Store
-from orchestrator.errors import LeaseLostError, UnavailableError
+from orchestrator.errors import ConflictError, LeaseLostError, UnavailableError
 from orchestrator.jobs.environment import sweep
 from orchestrator.jobs.feed import Feed
-from orchestrator.jobs.finish import finish, judge
+from orchestrator.jobs.finish import finish, give_up_waiting, judge
 from orchestrator.jobs.persist import persist
 from orchestrator.jobs.run import Runner
 from orchestrator.model.jobs import Claim, JobId, Reason, process_name
@@ -159,6 +159,19 @@ class Dispatcher:
                     log.info("removed what was left over", extra={"executor": kind, "processes": removed})
         await asyncio.to_thread(sweep, self.runner.surroundings, keep)
 
+    async def _give_up_waiting(self) -> None:
+        """End jobs that waited longer for their first attempt than they may."""
+        async with self.store.read() as repos:
+            overdue = await repos.jobs.overdue(self.queue)
+        for job_id in overdue:
+            try:
+                job = await give_up_waiting(self.store, self.clock, job_id, by=self.owner)
+            except ConflictError:
+                continue  # it was claimed or cancelled just now
+            self.observer.job_finished(job)
+            self.feed.changed(job)
+            self.runner.follow()
+
     async def _claim(self, tasks: asyncio.TaskGroup) -> None:
         async with self._turn:
             free = self._free()
@@ -246,6 +259,7 @@ class Dispatcher:
                 self._supervise(tasks, claim, self.runner.adopt)
         for job_id in unwanted:
             self.cancel(job_id)
+        await self._give_up_waiting()
 
     async def _repeat(self, every: timedelta, work: Callable[[], Awaitable[None]]) -> None:
         while True:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from orchestrator.contracts.clock import Clock
 from orchestrator.contracts.executor import Exit
 from orchestrator.contracts.store import Outcome, Repositories, Store
-from orchestrator.model.jobs import Claim, Job, JobStatus, Reason, Timings
+from orchestrator.model.jobs import Claim, Job, JobId, JobStatus, Reason, Timings
 from orchestrator.model.journal import EntryKind
 from orchestrator.model.json import Json
 
@@ -32,6 +32,48 @@ async def finish(store: Store, clock: Clock, claim: Claim, outcome: Outcome, *, 
     async with store.begin() as repos:
         job = await repos.jobs.finish(claim, outcome)
         await announce_follow_up(repos, job, at=clock.now(), by=by)
+    return job
+
+
+async def retry(store: Store, clock: Clock, claim: Claim, outcome: Outcome, delay: timedelta, *, by: str) -> Job:
+    """
+    Give a job whose attempt failed back to the queue, for another one after `delay`.
+
+    Raises `LeaseLostError` as `finish` does. A job whose cancelling was requested meanwhile ends here.
+    """
+    async with store.begin() as repos:
+        job = await repos.jobs.release(claim, after=delay)
+        if job.cancel_requested_at is not None:
+            cancelled = Outcome(
+                status=CANCELLED.status, reason=CANCELLED.reason, message=CANCELLED.message, finished_at=clock.now()
+            )
+            job = await repos.jobs.finish_queued(job.id, cancelled)
+            await announce_follow_up(repos, job, at=clock.now(), by=by)
+            return job
+        data: dict[str, Json] = {
+            "attempt": job.attempt,
+            "of": job.spec.retry.attempts,
+            "reason": outcome.reason,
+            "exit_code": outcome.exit_code,
+            "message": outcome.message,
+            "delay_seconds": round(delay.total_seconds(), 3),
+        }
+        await repos.journal.append(job.id, EntryKind.RETRYING, at=clock.now(), by=by, data=data)
+    return job
+
+
+async def give_up_waiting(store: Store, clock: Clock, job_id: JobId, *, by: str) -> Job:
+    """End a job that waited too long for its first attempt. Raises `ConflictError` when it is not queued any more."""
+    now = clock.now()
+    outcome = Outcome(
+        status=JobStatus.TIMED_OUT,
+        reason=Reason.TIMEOUT,
+        message="It waited longer for its turn than its queue timeout allows.",
+        finished_at=now,
+    )
+    async with store.begin() as repos:
+        job = await repos.jobs.finish_queued(job_id, outcome)
+        await announce_follow_up(repos, job, at=now, by=by)
     return job
 
 

@@ -15,10 +15,11 @@ from orchestrator.contracts.store import Outcome, Store
 from orchestrator.errors import StartFailedError, UnavailableError
 from orchestrator.jobs.environment import Surroundings, clean, prepare, token_digest
 from orchestrator.jobs.feed import Feed
-from orchestrator.jobs.finish import CANCELLED, Ending, finish, judge
+from orchestrator.jobs.finish import CANCELLED, Ending, finish, judge, retry
 from orchestrator.jobs.logs import LogLimits, LogWriter
 from orchestrator.jobs.persist import persist
 from orchestrator.jobs.redact import Mask
+from orchestrator.jobs.retry import next_delay
 from orchestrator.model.jobs import Claim, Job, JobStatus, Reason, Timings, process_name
 from orchestrator.model.journal import EntryKind
 from orchestrator.model.specs import ExecutorKind
@@ -39,7 +40,11 @@ class Patience:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Runner:
-    """Supervises claimed jobs, one call of `run` or `adopt` each."""
+    """
+    Supervises claimed jobs, one call of `run` or `adopt` each.
+
+    `again` is told how long it is until another attempt is due; `chance` gives random numbers from 0 to 1.
+    """
 
     store: Store
     clock: Clock
@@ -49,6 +54,8 @@ class Runner:
     surroundings: Surroundings
     owner: str
     follow: Callable[[], None]
+    again: Callable[[timedelta], None]
+    chance: Callable[[], float]
     log_limits: LogLimits = field(default_factory=LogLimits)
     patience: Patience = field(default_factory=Patience)
 
@@ -144,12 +151,13 @@ class Runner:
                 f"The {job.executor} executor is not part of this installation; `cronium doctor` says what is.",
                 reason=Reason.INVALID,
             )
+        longest = job.spec.setup_timeout or self.patience.setup
         starting = asyncio.ensure_future(self._prepare_and_start(job, executor))
         cancelling = asyncio.ensure_future(cancel.wait())
         try:
             await asyncio.wait(
                 {starting, cancelling},
-                timeout=self.patience.setup.total_seconds(),
+                timeout=longest.total_seconds(),
                 return_when=asyncio.FIRST_COMPLETED,
             )
             if starting.done():
@@ -164,7 +172,7 @@ class Runner:
         if cancel.is_set():
             return None
         raise StartFailedError(
-            f"Setting the job up took longer than {self.patience.setup.total_seconds():g} s.", reason=Reason.TIMEOUT
+            f"Setting the job up took longer than {longest.total_seconds():g} s.", reason=Reason.TIMEOUT
         )
 
     async def _prepare_and_start(self, job: Job, executor: Executor) -> Process:
@@ -292,11 +300,19 @@ class Runner:
             log.warning("cannot signal yet", extra={"process_name": process.name, "error": str(error)})
 
     async def _finish(self, claim: Claim, outcome: Outcome, process: Process | None) -> None:
-        """Store the result; only then remove the process and its files."""
-        job = await persist(lambda: finish(self.store, self.clock, claim, outcome, by=self.owner))
-        self.observer.job_finished(job)
+        """Store the result, or that another attempt follows; only then remove the process and its files."""
+        delay = next_delay(claim.job.spec.retry, claim.job.attempt, outcome, chance=self.chance())
+        if delay is None:
+            job = await persist(lambda: finish(self.store, self.clock, claim, outcome, by=self.owner))
+        else:
+            job = await persist(lambda: retry(self.store, self.clock, claim, outcome, delay, by=self.owner))
+        if job.status.is_final:
+            self.observer.job_finished(job)
+            self.follow()
+        elif delay is not None:
+            self.observer.job_retried(job, outcome.reason)
+            self.again(delay)
         self.feed.changed(job)
-        self.follow()
         if process is not None:
             try:
                 await process.remove()

@@ -9,6 +9,7 @@ from typing import TypeVar
 from orchestrator.errors import InvalidError
 from orchestrator.jobs.faults import MAX_PROBLEMS, Reading, kind_of, near, shown
 from orchestrator.jobs.node_source import is_module
+from orchestrator.jobs.retry_values import read_retry
 from orchestrator.jobs.spec_values import (
     read_args,
     read_cpus,
@@ -23,25 +24,26 @@ from orchestrator.jobs.spec_values import (
     read_priority,
     read_pull,
     read_text,
-    read_timeout,
+    read_timeouts,
     read_workdir,
 )
 from orchestrator.model.json import Json
-from orchestrator.model.specs import ExecutorKind, JobSpec, Language, Limits, PullPolicy, Script
+from orchestrator.model.specs import ExecutorKind, JobSpec, Language, Limits, PullPolicy, RetryPolicy, Script
 
 ValueT = TypeVar("ValueT")
 
 DEFAULT_TIMEOUT = timedelta(hours=24)
 DEFAULT_LIMITS = Limits()
+NO_RETRY = RetryPolicy()
 
 LANGUAGES = {"python": Language.PYTHON, "node": Language.NODE, "bash": Language.BASH, "shell": Language.SHELL}
 SPEC_KEYS = (
     *LANGUAGES,
     *("name", "executor", "image", "pull", "network", "args", "workdir", "input", "env", "timeout"),
-    *("priority", "cpus", "memory", "pids"),
+    *("retry", "priority", "cpus", "memory", "pids"),
 )
 LATER_KINDS = ("http", "tool", "llm", "file_read", "file_write", "event", "workflow")
-LATER_KEYS = ("on", "secrets", "retry", "concurrency", "volumes", "packages", "workspace", "warm", "isolation")
+LATER_KEYS = ("on", "secrets", "concurrency", "volumes", "packages", "workspace", "warm", "isolation")
 STEP_KEYS = ("needs", "if", "when", "foreach")
 OTHER_WORDS = {
     "run": "bash",
@@ -89,6 +91,7 @@ def read_spec(document: Json, reading: Reading) -> JobSpec | None:
     _refuse_unknown(document, reading)
     _refuse_contradictions(document, reading)
     script = _script(document, reading)
+    timeouts: dict[str, timedelta] = _read(document, "timeout", reading, read_timeouts, {})
     spec = JobSpec(
         script=script or Script(language=Language.SHELL),
         name=_read(document, "name", reading, read_name, None),
@@ -100,7 +103,10 @@ def read_spec(document: Json, reading: Reading) -> JobSpec | None:
         workdir=_read(document, "workdir", reading, read_workdir, None),
         input=read_input(document.get("input"), reading.at("input")),
         env=_read(document, "env", reading, read_env, {}),
-        timeout=_read(document, "timeout", reading, read_timeout, DEFAULT_TIMEOUT),
+        timeout=timeouts.get("execution", DEFAULT_TIMEOUT),
+        setup_timeout=timeouts.get("setup"),
+        queue_timeout=timeouts.get("queue"),
+        retry=_read(document, "retry", reading, read_retry, NO_RETRY),
         priority=_read(document, "priority", reading, read_priority, 0),
         limits=_limits(document, reading),
     )

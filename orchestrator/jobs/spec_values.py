@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from enum import StrEnum
 from typing import TypeVar
@@ -35,6 +35,7 @@ INTEGERS = range(-(2**63), 2**64)
 MIN_MEMORY = 6 * 1024 * 1024  # Docker refuses less
 MAX_PIDS = 4194304  # proc(5): PID_MAX_LIMIT
 PRIORITIES = range(-1000, 1001)
+TIMEOUTS = ("queue", "setup", "execution")
 
 
 def read_text(value: Json, reading: Reading) -> str | None:
@@ -196,6 +197,24 @@ def _scalar_problem(value: bool | float | str | None) -> str | None:
 
 def read_timeout(value: Json, reading: Reading) -> timedelta | None:
     return _quantity(value, reading, parse_duration)
+
+
+def read_timeouts(value: Json, reading: Reading) -> dict[str, timedelta]:
+    """One duration is that of an attempt; a mapping may also bound the wait and the setup."""
+    if not isinstance(value, dict):
+        one = read_timeout(value, reading)
+        return {} if one is None else {"execution": one}
+    found = {}
+    for key, item in value.items():
+        if key not in TIMEOUTS:
+            reading.at(shown(key)).wrong(f"Unknown key `{shown(key)}`; the timeouts are {_listed(TIMEOUTS)}.")
+        elif (length := read_timeout(item, reading.at(key))) is not None:
+            found[key] = length
+    return found
+
+
+def _listed(words: Iterable[str]) -> str:
+    return ", ".join(f"`{word}`" for word in words)
 
 
 def read_memory(value: Json, reading: Reading) -> int | None:

@@ -17,6 +17,7 @@ class EntryKind(StrEnum):
     CLAIMED = "claimed"
     ADOPTED = "adopted"
     STARTED = "started"
+    RETRYING = "retrying"
     CANCEL_REQUESTED = "cancel_requested"
     FINISHED = "finished"
 

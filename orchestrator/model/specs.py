@@ -59,9 +59,41 @@ class Limits:
     cpus: float = 1.0
 
 
+class Backoff(StrEnum):
+    """How the delay before another attempt grows."""
+
+    FIXED = "fixed"
+    EXPONENTIAL = "exponential"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryPolicy:
+    """
+    When a failed attempt is followed by another, up to `attempts` in all.
+
+    The delay doubles with each attempt where the backoff is exponential, up to `max_delay`; of it a random share of up
+    to `jitter` is left out, so that jobs that failed together do not come back together. `exit_codes` None means any.
+    `on_lost`: whether to run the script again when nobody knows what became of it, and it may have done its work.
+    """
+
+    attempts: int = 1
+    backoff: Backoff = Backoff.EXPONENTIAL
+    delay: timedelta = timedelta(seconds=1)
+    max_delay: timedelta = timedelta(minutes=5)
+    jitter: float = 0.2
+    exit_codes: frozenset[int] | None = None
+    reasons: frozenset[str] | None = None
+    on_lost: bool = False
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobSpec:
-    """What to run, where and within which limits. `executor` None means the configured default."""
+    """
+    What to run, where and within which limits. `executor` None means the configured default.
+
+    `timeout` bounds one attempt of the script, `setup_timeout` (None: as configured) its preparing and starting,
+    `queue_timeout` (None: unbounded) the wait for the first attempt.
+    """
 
     script: Script
     name: str | None = None
@@ -74,5 +106,8 @@ class JobSpec:
     input: Json = None
     env: Mapping[str, str] = field(default_factory=dict)
     timeout: timedelta = timedelta(hours=24)
+    setup_timeout: timedelta | None = None
+    queue_timeout: timedelta | None = None
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
     priority: int = 0
     limits: Limits = field(default_factory=Limits)

@@ -18,7 +18,7 @@ import orjson
 from orchestrator.errors import InvalidError
 from orchestrator.model.json import Json
 from orchestrator.model.logs import Cursor, Position
-from orchestrator.model.specs import ExecutorKind, JobSpec, Language, Limits, PullPolicy, Script
+from orchestrator.model.specs import Backoff, ExecutorKind, JobSpec, Language, Limits, PullPolicy, RetryPolicy, Script
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
@@ -148,9 +148,42 @@ def _spec_fields(spec: JobSpec) -> dict[str, Json]:
         "input": spec.input,
         "env": dict(spec.env),
         "timeout_us": span(spec.timeout),
+        "setup_timeout_us": None if spec.setup_timeout is None else span(spec.setup_timeout),
+        "queue_timeout_us": None if spec.queue_timeout is None else span(spec.queue_timeout),
+        "retry": _retry_fields(spec.retry),
         "priority": spec.priority,
         "limits": {"memory_bytes": limits.memory_bytes, "pids": limits.pids, "cpus": limits.cpus},
     }
+
+
+def _retry_fields(policy: RetryPolicy) -> dict[str, Json]:
+    return {
+        "attempts": policy.attempts,
+        "backoff": policy.backoff.value,
+        "delay_us": span(policy.delay),
+        "max_delay_us": span(policy.max_delay),
+        "jitter": policy.jitter,
+        "exit_codes": None if policy.exit_codes is None else [*sorted(policy.exit_codes)],
+        "reasons": None if policy.reasons is None else [*sorted(policy.reasons)],
+        "on_lost": policy.on_lost,
+    }
+
+
+def _parse_retry(fields: dict[str, Any]) -> RetryPolicy:
+    return RetryPolicy(
+        attempts=fields["attempts"],
+        backoff=Backoff(fields["backoff"]),
+        delay=timedelta(microseconds=fields["delay_us"]),
+        max_delay=timedelta(microseconds=fields["max_delay_us"]),
+        jitter=fields["jitter"],
+        exit_codes=None if fields["exit_codes"] is None else frozenset(fields["exit_codes"]),
+        reasons=None if fields["reasons"] is None else frozenset(fields["reasons"]),
+        on_lost=fields["on_lost"],
+    )
+
+
+def _span_or_none(microseconds: int | None) -> timedelta | None:
+    return None if microseconds is None else timedelta(microseconds=microseconds)
 
 
 def _parse_spec(fields: dict[str, Any]) -> JobSpec:
@@ -169,6 +202,9 @@ def _parse_spec(fields: dict[str, Any]) -> JobSpec:
         input=fields["input"],
         env=fields["env"],
         timeout=timedelta(microseconds=fields["timeout_us"]),
+        setup_timeout=_span_or_none(fields["setup_timeout_us"]),
+        queue_timeout=_span_or_none(fields["queue_timeout_us"]),
+        retry=_parse_retry(fields["retry"]),
         priority=fields["priority"],
         limits=Limits(**fields["limits"]),
     )

@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
-from orchestrator.model.jobs import Job, JobStatus
+from orchestrator.model.jobs import Job, JobStatus, Reason
 
 LATENCY_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800)
 DURATION_BUCKETS = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 14400, 86400)
@@ -53,6 +53,9 @@ class PrometheusObserver:
             "cronium_runtime_calls", "Calls of scripts to the runtime API.", "operation", "status"
         )
 
+        self._retried = self._counter(
+            "cronium_jobs_retried", "Failed attempts that another follows.", "executor", "reason"
+        )
         self._limited = self._counter("cronium_requests_limited", "Requests refused, by budget.", "budget")
         self._degraded = Gauge(
             "cronium_cache_degraded", "Whether memory stands in for the cache's server.", registry=self._registry
@@ -81,6 +84,9 @@ class PrometheusObserver:
             if milliseconds is not None:
                 name = phase.removesuffix("_ms")
                 self._duration.labels(executor=job.executor.value, phase=name).observe(milliseconds / 1000)
+
+    def job_retried(self, job: Job, reason: Reason | None) -> None:
+        self._retried.labels(executor=job.executor.value, reason=reason.value if reason else "").inc()
 
     def lines_stored(self, lines: int, size_bytes: int) -> None:
         self._lines.inc(lines)

@@ -8,6 +8,8 @@ worked out - only `parse_workflow` finds. The keys, names and limits are those o
 from __future__ import annotations
 
 from orchestrator.jobs.quantities import DURATION, NUMBER, SIZE
+from orchestrator.jobs.retry import RETRYABLE
+from orchestrator.jobs.retry_values import ATTEMPTS, EXIT_CODES, ON_LOST
 from orchestrator.jobs.spec_document import LANGUAGES
 from orchestrator.jobs.spec_values import (
     ENV_NAME,
@@ -19,9 +21,10 @@ from orchestrator.jobs.spec_values import (
     NETWORK,
     PRIORITIES,
     RESERVED_PREFIX,
+    TIMEOUTS,
 )
 from orchestrator.model.json import Json
-from orchestrator.model.specs import ExecutorKind, PullPolicy
+from orchestrator.model.specs import Backoff, ExecutorKind, PullPolicy
 from orchestrator.model.workflows import When
 from orchestrator.workflows.checks import NAME
 from orchestrator.workflows.input_types import INPUT_TYPES
@@ -86,10 +89,8 @@ def _spec_properties(*, templates: bool) -> dict[str, Json]:
         "workdir": _templated({**_pattern("/.*"), "description": "An absolute path."}, templates),
         "input": {"description": "What the script gets from its SDK: any value."},
         "env": _templated(_env(), templates),
-        "timeout": {
-            "description": "Seconds, or a duration such as 90s, 5m, 1h30m.",
-            "anyOf": [{"type": "number", "exclusiveMinimum": 0}, _pattern(f"{NUMBER.pattern}|{DURATION.pattern}")],
-        },
+        "timeout": _timeout(),
+        "retry": _retry(),
         "priority": {"type": "integer", "minimum": PRIORITIES[0], "maximum": PRIORITIES[-1]},
         "cpus": {"type": "number", "minimum": 0.01, "maximum": 1024},
         "memory": {
@@ -98,6 +99,41 @@ def _spec_properties(*, templates: bool) -> dict[str, Json]:
         },
         "pids": {"type": "integer", "minimum": 1, "maximum": MAX_PIDS},
     }
+
+
+def _duration(description: str) -> dict[str, Json]:
+    return {
+        "description": f"{description} Seconds, or a duration such as 90s, 5m, 1h30m.",
+        "anyOf": [{"type": "number", "exclusiveMinimum": 0}, _pattern(f"{NUMBER.pattern}|{DURATION.pattern}")],
+    }
+
+
+def _timeout() -> dict[str, Json]:
+    parts: dict[str, Json] = {name: _duration(f"Of the {name}.") for name in TIMEOUTS}
+    whole: dict[str, Json] = {"type": "object", "additionalProperties": False, "properties": parts}
+    return {"anyOf": [_duration("Of one attempt."), whole]}
+
+
+def _retry() -> dict[str, Json]:
+    attempts: dict[str, Json] = {"type": "integer", "minimum": ATTEMPTS[0], "maximum": ATTEMPTS[-1]}
+    code: dict[str, Json] = {"type": "integer", "minimum": EXIT_CODES[0], "maximum": EXIT_CODES[-1]}
+    properties: dict[str, Json] = {
+        "attempts": attempts,
+        "backoff": _choice([backoff.value for backoff in Backoff], "How the delay grows."),
+        "delay": _duration("Before the second attempt."),
+        "max_delay": _duration("What the delay grows to."),
+        "jitter": {"type": "number", "minimum": 0, "maximum": 1},
+        "exit_codes": {"type": "array", "items": code, "minItems": 1, "uniqueItems": True},
+        "reasons": {"type": "array", "items": {"enum": [*sorted(RETRYABLE)]}, "minItems": 1},
+        "on_lost": _choice([*ON_LOST], "When nobody knows what became of an attempt."),
+    }
+    policy: dict[str, Json] = {
+        "type": "object",
+        "additionalProperties": False,
+        "required": ["attempts"],
+        "properties": properties,
+    }
+    return {"description": "Another attempt after a failed one.", "anyOf": [attempts, policy]}
 
 
 def _templated(schema: dict[str, Json], templates: bool) -> dict[str, Json]:

@@ -311,6 +311,7 @@ class Rig:
     surroundings: Surroundings
     numbers: Any = field(default_factory=lambda: count(1))
     follows: int = 0
+    again: list[timedelta] = field(default_factory=list)
 
     @property
     def executor(self) -> ScriptedExecutor:
@@ -318,6 +319,10 @@ class Rig:
 
     def follow(self) -> None:
         self.follows += 1
+
+    def try_again(self, delay: timedelta) -> None:
+        self.again.append(delay)
+        self.changes.happened()
 
     def submitter(self, **changes: Any) -> Submitter:
         given: dict[str, Any] = {
@@ -362,6 +367,8 @@ class Rig:
             "surroundings": self.surroundings,
             "owner": "me",
             "follow": self.follow,
+            "again": self.try_again,
+            "chance": lambda: 0.0,
             "patience": QUICK,
         }
         return Runner(**{**given, **changes})

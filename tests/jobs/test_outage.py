@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -30,6 +30,9 @@ class Rounds:
 
     store: FlakyStore
     begun: int = 0
+
+    def read(self) -> AbstractAsyncContextManager[Repositories]:
+        return self.store.read()
 
     @asynccontextmanager
     async def begin(self) -> AsyncIterator[Repositories]:

@@ -94,7 +94,7 @@ def test_other_kinds_are_refused_as_not_supported(key):
 
 
 @pytest.mark.parametrize(
-    "key", ["on", "secrets", "retry", "concurrency", "volumes", "packages", "workspace", "warm", "isolation"]
+    "key", ["on", "secrets", "concurrency", "volumes", "packages", "workspace", "warm", "isolation"]
 )
 def test_keys_that_are_not_built_yet_are_refused(key):
     assert "not supported by this version yet" in faults({**BASH, key: {}})[key]

@@ -26,6 +26,7 @@ def reading_calls(claim: Claim, run: Run) -> dict[str, Call]:
         "jobs.page": lambda repos: repos.jobs.page(JobFilter(), after=None, limit=10),
         "jobs.of_run": lambda repos: repos.jobs.of_run(run.id),
         "jobs.cancel_requested": lambda repos: repos.jobs.cancel_requested("one"),
+        "jobs.overdue": lambda repos: repos.jobs.overdue("main"),
         "jobs.processes": lambda repos: repos.jobs.processes(),
         "jobs.owner_of": lambda repos: repos.jobs.owner_of(b"t"),
         "jobs.queues": lambda repos: repos.jobs.queues(),

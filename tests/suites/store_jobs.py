@@ -19,7 +19,7 @@ from orchestrator.model.jobs import (
     Timings,
     TriggerKind,
 )
-from orchestrator.model.specs import ExecutorKind, JobSpec, Language, Limits, PullPolicy, Script
+from orchestrator.model.specs import Backoff, ExecutorKind, JobSpec, Language, Limits, PullPolicy, RetryPolicy, Script
 from tests.suites.store_making import ODD_JSON, ODD_TEXT, StoreOpening, get, insert, make_job
 
 
@@ -39,6 +39,18 @@ class JobSuite(StoreOpening):
             input=ODD_JSON,
             env={"B": ODD_TEXT, "A": ""},
             timeout=timedelta(days=3, microseconds=1),
+            setup_timeout=timedelta(microseconds=2),
+            queue_timeout=timedelta(days=400),
+            retry=RetryPolicy(
+                attempts=7,
+                backoff=Backoff.FIXED,
+                delay=timedelta(microseconds=3),
+                max_delay=timedelta(days=1),
+                jitter=0.1,
+                exit_codes=frozenset({1, 75}),
+                reasons=frozenset({"timeout"}),
+                on_lost=True,
+            ),
             priority=-7,
             limits=Limits(memory_bytes=2**40, pids=1, cpus=0.1),
         )

@@ -17,7 +17,7 @@ from orchestrator.model.jobs import (
     process_name,
 )
 from orchestrator.model.logs import Cursor
-from orchestrator.model.specs import ExecutorKind
+from orchestrator.model.specs import ExecutorKind, JobSpec, Language, Script
 from tests.suites.store_making import (
     EVERY_KIND,
     LEASE,
@@ -59,6 +59,41 @@ class QueueSuite(StoreOpening):
         clock.advance(hour + LEASE)
         assert await adopted("c:1", alone=True, strays_after=None) == []
         assert set(await adopted("c:1", alone=False)) == {ours.job.id, theirs.job.id}
+
+    async def test_a_released_job_waits_as_long_as_it_was_told(self, store, clock):
+        claim = await claim_one(store, clock)
+        async with store.begin() as repos:
+            job = await repos.jobs.release(claim, after=timedelta(seconds=10))
+        assert (job.status, job.attempt) == (JobStatus.QUEUED, 1)
+        assert await claim_all(store) == []
+        clock.advance(timedelta(seconds=9, milliseconds=999))
+        assert await claim_all(store) == []
+        clock.advance(timedelta(milliseconds=1))
+        [again] = await claim_all(store)
+        assert (again.job.id, again.job.attempt, again.fence > claim.fence) == (job.id, 2, True)
+        async with store.begin() as repos:
+            await repos.jobs.release(again)
+        assert [claim.job.id for claim in await claim_all(store)] == [job.id]
+
+    async def test_a_job_that_waits_holds_up_nobody_behind_it(self, store, clock):
+        first = await claim_one(store, clock, priority=9)
+        async with store.begin() as repos:
+            await repos.jobs.release(first, after=timedelta(hours=1))
+        second = await claim_one(store, clock)
+        assert second.job.id != first.job.id
+
+    async def test_jobs_that_waited_too_long_for_their_first_attempt_are_found(self, store, clock):
+        spec = JobSpec(script=Script(language=Language.BASH, text="true"), queue_timeout=timedelta(seconds=10))
+        waiting, claimed, cancelled = (make_job(clock, spec=spec) for _ in range(3))
+        await insert(store, claimed)
+        [claim] = await claim_all(store)
+        await insert(store, waiting, cancelled, make_job(clock), make_job(clock, spec=spec, queue="other"))
+        clock.advance(timedelta(seconds=10))
+        async with store.begin() as repos:
+            await repos.jobs.release(claim)
+            await repos.jobs.finish_queued(cancelled.id, outcome(clock, JobStatus.CANCELLED))
+        async with store.read() as repos:
+            assert await repos.jobs.overdue("main") == [waiting.id]
 
     async def test_a_kin_is_a_beginning_and_no_pattern(self, store, clock):
         await insert(store, make_job(clock))

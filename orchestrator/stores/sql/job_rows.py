@@ -56,6 +56,7 @@ _STORED = (
     "log_bytes",
     "log_omitted",
 )
+INSERT_COUNT = len(_STORED)
 INSERT_COLUMNS = ", ".join(_STORED)
 INSERT_PLACEHOLDERS = ", ".join(f"${number}" for number in range(1, len(_STORED) + 1))
 JOB_COLUMNS = f"{INSERT_COLUMNS}, {_DOCUMENT}"

@@ -26,6 +26,7 @@ from orchestrator.stores.sql.connection import Connection, Dialect, Row, Value
 from orchestrator.stores.sql.job_rows import (
     CLAIM_COLUMNS,
     INSERT_COLUMNS,
+    INSERT_COUNT,
     INSERT_PLACEHOLDERS,
     JOB_COLUMNS,
     STATUS,
@@ -45,8 +46,11 @@ class SqlJobs:
     async def insert(self, job: Job) -> Job:
         document = job_document(job.spec, job.input)
         stored = await self.connection.change(
-            f"INSERT INTO jobs ({INSERT_COLUMNS}) VALUES ({INSERT_PLACEHOLDERS}) ON CONFLICT (run_id, step) DO NOTHING",
+            f"""INSERT INTO jobs ({INSERT_COLUMNS}, give_up_at)
+                VALUES ({INSERT_PLACEHOLDERS}, {self.dialect.now} + ${INSERT_COUNT + 1})
+                ON CONFLICT (run_id, step) DO NOTHING""",
             *insert_values(job),
+            None if job.spec.queue_timeout is None else span(job.spec.queue_timeout),
         )
         if not stored:
             return await self._of_step(job)
@@ -104,11 +108,13 @@ class SqlJobs:
         return f"""
             WITH due AS MATERIALIZED (
                 SELECT number FROM jobs WHERE queue = $1 AND executor = $2 AND status = 'queued'
+                    AND (due_at IS NULL OR due_at <= {now})
                 ORDER BY priority DESC, created_at, number LIMIT $3 {self.dialect.skip_locked}
             )
             UPDATE jobs SET
                 status = 'running', owner = $4, lease_until = {now} + $5, fence = fence + 1, attempt = attempt + 1,
                 process = NULL, token_digest = NULL, log_cursor = NULL, started_at = NULL, setup_ms = NULL,
+                due_at = NULL, give_up_at = NULL,
                 queued_ms = COALESCE(queued_ms, CASE WHEN created_at < {now} THEN ({now} - created_at) / 1000 ELSE 0 END)
             WHERE number IN (SELECT number FROM due)
             RETURNING {CLAIM_COLUMNS}"""
@@ -159,11 +165,13 @@ class SqlJobs:
     async def mark_started(self, claim: Claim, *, at: datetime, setup_ms: int) -> None:
         await self._fenced(claim, "started_at = $1, setup_ms = $2", micros(at), setup_ms)
 
-    async def release(self, claim: Claim) -> Job:
+    async def release(self, claim: Claim, *, after: timedelta | None = None) -> Job:
         return await self._fenced_job(
             claim,
-            """status = 'queued', owner = NULL, lease_until = NULL, process = NULL, token_digest = NULL,
-               started_at = NULL, setup_ms = NULL, output = NULL, condition = NULL, progress = NULL""",
+            f"""due_at = {self.dialect.now} + $1, status = 'queued', owner = NULL, lease_until = NULL, process = NULL,
+                token_digest = NULL, started_at = NULL, setup_ms = NULL, output = NULL, condition = NULL,
+                progress = NULL""",
+            None if after is None else span(after),
         )
 
     async def processes(self) -> frozenset[str]:
@@ -188,6 +196,14 @@ class SqlJobs:
 
     async def finish(self, claim: Claim, outcome: Outcome) -> Job:
         return await self._fenced_job(claim, _ENDING, *_ending(outcome))
+
+    async def overdue(self, queue: str) -> list[JobId]:
+        rows = await self.connection.rows(
+            f"""SELECT id FROM jobs WHERE queue = $1 AND status = 'queued' AND give_up_at IS NOT NULL
+                AND give_up_at <= {self.dialect.now} ORDER BY give_up_at, number""",
+            pack_text(queue),
+        )
+        return [JobId(row[0]) for row in rows]
 
     async def finish_queued(self, job_id: JobId, outcome: Outcome) -> Job:
         rows = await self.connection.rows(

@@ -27,6 +27,8 @@ CREATE TABLE jobs (
     fence BIGINT NOT NULL DEFAULT 0,
     owner TEXT,
     lease_until BIGINT,
+    due_at BIGINT,
+    give_up_at BIGINT,
     process TEXT,
     token_digest BYTEA,
     log_lines BIGINT NOT NULL,
@@ -40,6 +42,7 @@ CREATE TABLE jobs (
 );
 
 CREATE INDEX jobs_to_claim ON jobs (queue, executor, priority DESC, created_at, number) WHERE status = 'queued';
+CREATE INDEX jobs_impatient ON jobs (queue, give_up_at) WHERE status = 'queued' AND give_up_at IS NOT NULL;
 CREATE INDEX jobs_leased ON jobs (owner) WHERE status = 'running';
 CREATE UNIQUE INDEX jobs_token ON jobs (token_digest) WHERE token_digest IS NOT NULL;
 CREATE INDEX jobs_status ON jobs (status, number);
