@@ -54,9 +54,13 @@ class Client:
         with self._asked("GET", _target(path, query)) as response:
             return _document(_whole(response))
 
-    def post(self, path: str, body: Json = None) -> dict[str, Json]:
-        """The answer to `POST /api/v3{path}`. Never sent twice: it may have had its effect."""
-        with self._asked("POST", _target(path, None), body=body) as response:
+    def post(self, path: str, body: Json = None, *, idempotency_key: str | None = None) -> dict[str, Json]:
+        """
+        The answer to `POST /api/v3{path}`. Never sent twice: it may have had its effect.
+
+        Whoever gives it an idempotency key may call again with the same.
+        """
+        with self._asked("POST", _target(path, None), body=body, idempotency_key=idempotency_key) as response:
             return _document(_whole(response))
 
     def stream(self, path: str, query: Query | None = None) -> Generator[dict[str, Json], None, None]:
@@ -73,13 +77,20 @@ class Client:
 
     @contextmanager
     def _asked(
-        self, method: str, target: str, *, body: Json = None, accept: str = "application/json"
+        self,
+        method: str,
+        target: str,
+        *,
+        body: Json = None,
+        accept: str = "application/json",
+        idempotency_key: str | None = None,
     ) -> Iterator[HTTPResponse]:
         """A response with a status of success, headers read, body not."""
         idle = IDLE_SECONDS if accept == "application/x-ndjson" else self.timeout_seconds
         connection = _connection(self.address, self.timeout_seconds)
         try:
-            response = self._send(connection, method, target, body=body, accept=accept)
+            more = {} if idempotency_key is None else {"Idempotency-Key": idempotency_key}
+            response = self._send(connection, method, target, body=body, headers={"Accept": accept, **more})
             if connection.sock is not None:
                 connection.sock.settimeout(idle)
             self._check(response)
@@ -87,8 +98,10 @@ class Client:
         finally:
             connection.close()
 
-    def _send(self, connection: HTTPConnection, method: str, target: str, *, body: Json, accept: str) -> HTTPResponse:
-        headers = {"Accept": accept, "User-Agent": f"cronium/{__version__}"}
+    def _send(
+        self, connection: HTTPConnection, method: str, target: str, *, body: Json, headers: dict[str, str]
+    ) -> HTTPResponse:
+        headers["User-Agent"] = f"cronium/{__version__}"
         if self.address.token is not None:
             headers["Authorization"] = f"Bearer {self.address.token}"
         data = None

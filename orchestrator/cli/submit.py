@@ -40,6 +40,7 @@ class Options(TypedDict):
     name: str | None
     priority: int | None
     lang: str | None
+    key: str | None
     detach: bool
     as_json: bool
 
@@ -58,6 +59,9 @@ class Options(TypedDict):
 @click.option("--priority", type=int, metavar="N", help="Jobs of higher priority start first (default 0).")
 @click.option(
     "--lang", type=click.Choice(["python", "node", "bash", "shell"]), help="FILE is a script in this language."
+)
+@click.option(
+    "--idempotency-key", "key", metavar="KEY", help="Submitting again with the same KEY gives the same job (for 24 h)."
 )
 @click.option("--detach", is_flag=True, help="Print the id of the job and leave.")
 @click.option(
@@ -86,7 +90,7 @@ def _submit(options: Options) -> JobView:
     file = read_spec_file(options["file"], language=options["lang"])
     body = {**file.document, **_changes(options, file.document)}
     try:
-        return read_job(open_client().post("/jobs", body))
+        return read_job(open_client().post("/jobs", body, idempotency_key=options["key"]))
     except InvalidError as error:
         raise InvalidError(error.message, faults=file.with_lines(error.faults), code=error.code) from error
 

@@ -320,6 +320,28 @@ class OutboxRepository(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IdempotencyKey:
+    """A caller's name for a request: `scope` keeps callers apart, `digest` tells whether two requests are the same."""
+
+    scope: str
+    key: str
+    digest: bytes
+
+
+class IdempotencyRepository(Protocol):
+    """Requests that were carried out, by the keys that their callers gave them."""
+
+    async def remember(self, key: IdempotencyKey, subject: str, *, at: datetime, keep: timedelta) -> str | None:
+        """
+        Remember for `keep` that the request made `subject`, in the transaction that makes it; None.
+
+        If the key is remembered already: what that request made. Raises `ConflictError` (`idempotency_key_reused`) if
+        that was another request. Of two callers at once the second waits for the first.
+        """
+        ...
+
+
 class Repositories(Protocol):
     """All repositories, bound to one transaction (`Store.begin`) or to committed data (`Store.read`)."""
 
@@ -337,6 +359,8 @@ class Repositories(Protocol):
     def runs(self) -> RunRepository: ...
     @property
     def outbox(self) -> OutboxRepository: ...
+    @property
+    def idempotency(self) -> IdempotencyRepository: ...
 
 
 class Bell(Protocol):

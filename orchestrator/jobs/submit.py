@@ -4,26 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 
 from orchestrator.contracts.clock import Clock
 from orchestrator.contracts.observer import Observer
-from orchestrator.contracts.store import Repositories, Store
+from orchestrator.contracts.store import IdempotencyKey, Repositories, Store
 from orchestrator.errors import Fault, InvalidError
 from orchestrator.model.jobs import Job, JobId, JobStatus, RunId, TriggerKind
 from orchestrator.model.journal import EntryKind
 from orchestrator.model.json import Json
 from orchestrator.model.specs import ExecutorKind, JobSpec
 
+KEYS_KEPT = timedelta(hours=24)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Submission:
-    """A wish to run something. `by` says who: `token:<name>`, `cli:<user>`, `engine`."""
+    """
+    A wish to run something. `by` says who: `token:<name>`, `cli:<user>`, `engine`.
+
+    With an idempotency key the same wish, made again, comes to the job of the first time.
+    """
 
     spec: JobSpec
     trigger: TriggerKind
     by: str
     run_id: RunId | None = None
     step: str | None = None
+    idempotency: IdempotencyKey | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,16 +51,29 @@ class Submitter:
         """
         Store the job durably and return it; it runs as soon as there is room.
 
-        Raises `InvalidError` (`executor_missing`) for an executor that this installation has no slots for.
+        Raises `InvalidError` (`executor_missing`) for an executor that this installation has no slots for, and
+        `ConflictError` (`idempotency_key_reused`) for a key that stands for another wish.
         """
+        built = self.build(submission)
         async with self.store.begin() as repos:
-            job = await self.enqueue(repos, submission)
-        self.announce(job)
+            job = await self._first(repos, submission, built) or await self._store(repos, submission, built)
+        if job.id == built.id:
+            self.announce(job)
         return job
+
+    async def _first(self, repos: Repositories, submission: Submission, built: Job) -> Job | None:
+        """The job that this wish came to when it was made before."""
+        key = submission.idempotency
+        if key is None:
+            return None
+        first = await repos.idempotency.remember(key, built.id, at=built.created_at, keep=KEYS_KEPT)
+        return None if first is None else await repos.jobs.get(JobId(first))
 
     async def enqueue(self, repos: Repositories, submission: Submission) -> Job:
         """Store the job inside a transaction of the caller, who calls `announce` when it is committed."""
-        job = self.build(submission)
+        return await self._store(repos, submission, self.build(submission))
+
+    async def _store(self, repos: Repositories, submission: Submission, job: Job) -> Job:
         stored = await repos.jobs.insert(job)
         if stored.id == job.id:
             data: dict[str, Json] = {"executor": job.executor, "trigger": job.trigger}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from pathlib import Path
 
@@ -121,3 +122,29 @@ async def test_answers_do_not_say_what_they_are_served_by(door: Door, path: str)
     assert reply.headers["Server"] == "cronium"
     assert reply.headers["X-Content-Type-Options"] == "nosniff"
     assert reply.headers["Cache-Control"] == "no-store"
+
+
+async def test_the_same_submission_with_the_same_key_is_one_job(door):
+    """M33: also when both come at the same time; what is written differently and means the same is the same."""
+    headers = {"Idempotency-Key": "deploy-17"}
+    bodies = ['{"bash": "true", "name": "a"}', '{ "name":"a", "bash":"true" }']
+    answers = await asyncio.gather(
+        *(door.ask("POST", "/api/v3/jobs", data=body, headers=headers) for body in bodies * 3)
+    )
+    assert {answer.status for answer in answers} == {202}
+    assert len({answer.body["id"] for answer in answers}) == 1
+    other = await door.ask("POST", "/api/v3/jobs", json={"bash": "false"}, headers=headers)
+    assert (other.status, other.body["code"]) == (409, "idempotency_key_reused")
+    theirs = await door.ask("POST", "/api/v3/jobs", json={"bash": "false"}, headers=headers, who="run")
+    assert theirs.status == 202
+    again = await door.ask("POST", "/api/v3/jobs", json={"bash": "true", "name": "a"})
+    assert again.body["id"] != answers[0].body["id"]
+
+
+@pytest.mark.parametrize("key", ["", " ", "a b", "x" * 256, "é"])
+async def test_a_key_that_is_none_is_named(door, key):
+    answer = await door.ask("POST", "/api/v3/jobs", json={"bash": "true"}, headers={"Idempotency-Key": key})
+    assert answer.status == 422
+    assert [error["path"] for error in answer.body["errors"]] == ["Idempotency-Key"]
+    async with door.store.read() as repos:
+        assert await repos.jobs.count() == {}

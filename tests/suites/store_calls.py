@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from typing import get_type_hints
 
-from orchestrator.contracts.store import JobFilter, Repositories
+from orchestrator.contracts.store import IdempotencyKey, JobFilter, Repositories
 from orchestrator.model.jobs import Claim
 from orchestrator.model.journal import EntryKind
 from orchestrator.model.logs import Cursor
@@ -80,6 +81,9 @@ def other_writing_calls(claim: Claim, run: Run, clock: FakeClock) -> dict[str, C
         "jobs.finish_queued": lambda repos: repos.jobs.finish_queued(claim.job.id, outcome(clock)),
         "journal.append": lambda repos: repos.journal.append("s", EntryKind.QUEUED, at=now, by="me"),
         "variables.set": lambda repos: repos.variables.set("global", "k", 1, at=now),
+        "idempotency.remember": lambda repos: repos.idempotency.remember(
+            IdempotencyKey(scope="s", key="k", digest=b"d"), "job_1", at=now, keep=timedelta(hours=1)
+        ),
         "tokens.insert": lambda repos: repos.tokens.insert(token),
         "runs.insert": lambda repos: repos.runs.insert(make_run(clock)),
         "runs.set_status": lambda repos: repos.runs.set_status(run.id, RunStatus.RUNNING, at=now),

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
+from orchestrator.contracts.store import IdempotencyKey
 from orchestrator.errors import ConflictError
 from orchestrator.model.journal import Entry, EntryKind
 from orchestrator.model.tokens import Scope, Token
@@ -105,3 +106,47 @@ class RecordSuite(StoreOpening):
         with pytest.raises(ConflictError):
             async with store.begin() as repos:
                 await repos.tokens.insert(replace(token, id="tok_2"))
+
+    # Idempotency keys
+
+    async def test_a_key_stands_for_the_first_request_that_used_it(self, store, clock):
+        """M33"""
+        key, day = IdempotencyKey(scope="tok_1", key=ODD_TEXT, digest=b"one"), timedelta(days=1)
+
+        async def remember(key: IdempotencyKey, subject: str) -> str | None:
+            async with store.begin() as repos:
+                return await repos.idempotency.remember(key, subject, at=clock.now(), keep=day)
+
+        assert await remember(key, "job_1") is None
+        assert await remember(key, "job_2") == "job_1"
+        assert await remember(replace(key, scope="tok_2"), "job_3") is None
+        assert await remember(replace(key, key="other"), "job_4") is None
+        with pytest.raises(ConflictError) as refused:
+            await remember(replace(key, digest=b"two"), "job_5")
+        assert refused.value.code == "idempotency_key_reused"
+        clock.advance(day - timedelta(microseconds=1))
+        assert await remember(key, "job_6") == "job_1"
+        clock.advance(timedelta(microseconds=1))
+        assert await remember(replace(key, digest=b"two"), "job_7") is None
+        assert await remember(replace(key, digest=b"two"), "job_8") == "job_7"
+
+    async def test_of_many_that_use_a_key_at_once_one_is_first(self, store, clock):
+        """M33"""
+        key = IdempotencyKey(scope="s", key="k", digest=b"d")
+
+        async def remember(number: int) -> str | None:
+            async with store.begin() as repos:
+                return await repos.idempotency.remember(key, f"job_{number}", at=clock.now(), keep=timedelta(hours=1))
+
+        answers = await asyncio.gather(*(remember(number) for number in range(20)))
+        assert answers.count(None) == 1
+        assert {answer for answer in answers if answer} == {f"job_{answers.index(None)}"}
+
+    async def test_a_key_of_a_block_that_failed_is_free(self, store, clock):
+        key = IdempotencyKey(scope="s", key="k", digest=b"d")
+        with pytest.raises(BoomError):
+            async with store.begin() as repos:
+                await repos.idempotency.remember(key, "job_1", at=clock.now(), keep=timedelta(hours=1))
+                raise BoomError
+        async with store.begin() as repos:
+            assert await repos.idempotency.remember(key, "job_2", at=clock.now(), keep=timedelta(hours=1)) is None

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from orchestrator.contracts.store import JobFilter, Repositories
+from orchestrator.contracts.store import IdempotencyKey, JobFilter, Repositories
 from orchestrator.errors import ConflictError, CroniumError, NotFoundError
 from orchestrator.model.journal import EntryKind
 from orchestrator.model.logs import Cursor
@@ -213,6 +213,8 @@ class TransactionSuite(StoreOpening):
             await repos.journal.append(claim.job.id, EntryKind.QUEUED, at=now, by="me")
             await repos.outbox.add("k", "advance_run", queue="main", payload={}, at=now)
             await repos.variables.set("global", "there", 2, at=now)
+            key = IdempotencyKey(scope="s", key="k", digest=b"d")
+            await repos.idempotency.remember(key, "job_1", at=now, keep=LEASE)
             await repos.logs.append(claim, make_lines(clock, 1, ["a"]), Cursor())
             await repos.runs.finish(there.id, RunStatus.FAILED, at=now, output=None, error=None)
             await repos.jobs.finish(claim, outcome(clock))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from orchestrator.stores.sql.connection import Connection, Dialect
+from orchestrator.stores.sql.idempotency import SqlIdempotency
 from orchestrator.stores.sql.jobs import SqlJobs
 from orchestrator.stores.sql.journal import SqlJournal
 from orchestrator.stores.sql.logs import SqlLogs
@@ -25,6 +26,7 @@ class SqlRepositories:
     tokens: SqlTokens
     runs: SqlRuns
     outbox: SqlOutbox
+    idempotency: SqlIdempotency
 
 
 def bind(connection: Connection, dialect: Dialect) -> SqlRepositories:
@@ -37,4 +39,5 @@ def bind(connection: Connection, dialect: Dialect) -> SqlRepositories:
         tokens=SqlTokens(connection),
         runs=SqlRuns(connection, dialect),
         outbox=SqlOutbox(connection),
+        idempotency=SqlIdempotency(connection),
     )

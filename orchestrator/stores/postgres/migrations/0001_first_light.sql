@@ -127,6 +127,15 @@ CREATE TABLE outbox (
 
 CREATE INDEX outbox_due ON outbox (queue, due_at, id) WHERE delivered_at IS NULL;
 
+CREATE TABLE idempotency_keys (
+    scope TEXT NOT NULL,
+    key TEXT NOT NULL,
+    digest BYTEA NOT NULL,
+    subject TEXT NOT NULL,
+    used_at BIGINT NOT NULL,
+    PRIMARY KEY (scope, key)
+);
+
 -- Written by `Store.check`, the only proof that writing works.
 CREATE TABLE checks (
     id BIGINT NOT NULL PRIMARY KEY,

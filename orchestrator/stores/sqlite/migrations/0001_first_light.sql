@@ -122,6 +122,15 @@ CREATE TABLE outbox (
 
 CREATE INDEX outbox_due ON outbox (queue, due_at, id) WHERE delivered_at IS NULL;
 
+CREATE TABLE idempotency_keys (
+    scope TEXT NOT NULL,
+    key TEXT NOT NULL,
+    digest BLOB NOT NULL,
+    subject TEXT NOT NULL,
+    used_at INTEGER NOT NULL,
+    PRIMARY KEY (scope, key)
+) STRICT;
+
 -- Written by `Store.check`, the only proof that writing works.
 CREATE TABLE checks (
     id INTEGER NOT NULL PRIMARY KEY,
