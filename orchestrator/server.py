@@ -33,6 +33,7 @@ from orchestrator.contracts.observer import Observer
 from orchestrator.contracts.store import Store
 from orchestrator.errors import UnavailableError
 from orchestrator.jobs.logs import LogLimits
+from orchestrator.jobs.requeue import Requeuer
 from orchestrator.jobs.run import Patience
 from orchestrator.model.json import Json
 from orchestrator.model.tokens import Scope, Token
@@ -260,6 +261,7 @@ def _context(settings: ServerSettings, engine: Engine, cache: Cache, metrics: Pr
         observer=metrics,
         submitter=engine.submitter,
         canceller=engine.canceller,
+        requeuer=Requeuer(store=engine.store, clock=engine.clock, submitter=engine.submitter),
         feed=engine.feed,
         # Never on a server that others may write to: what lies here is taken for a token.
         cache=MemoryCache(engine.clock, max_items=CACHE_ITEMS),

@@ -14,6 +14,7 @@ from orchestrator.contracts.observer import Observer
 from orchestrator.contracts.store import Store
 from orchestrator.jobs.cancel import Canceller
 from orchestrator.jobs.feed import Feed
+from orchestrator.jobs.requeue import Requeuer
 from orchestrator.jobs.submit import Submitter
 from orchestrator.model.jobs import JobStatus
 from orchestrator.model.json import Json
@@ -50,6 +51,7 @@ class ApiContext:
     observer: Observer
     submitter: Submitter
     canceller: Canceller
+    requeuer: Requeuer
     feed: Feed
     cache: KeyValue
     metrics_text: Callable[[Mapping[JobStatus, int] | None], bytes]

@@ -42,8 +42,8 @@ async def submit_job(request: web.Request) -> web.Response:
 
 
 async def list_jobs(request: web.Request) -> web.Response:
-    """Newest first, `?status=`, paged by `?cursor=&limit=`."""
-    which = JobFilter(status=_status(request))
+    """Newest first, `?status=`, `?dead=true`, paged by `?cursor=&limit=`."""
+    which = JobFilter(status=_status(request), dead=_flag(request, "dead"))
     limit = integer(request, "limit", DEFAULT_PAGE, low=1, high=MAX_PAGE)
     try:
         async with request.app[CONTEXT].store.read() as repos:
@@ -64,6 +64,20 @@ async def cancel_job(request: web.Request) -> web.Response:
     """202 and the job as it now is: a running one ends a little later, a final one is unchanged."""
     job = await request.app[CONTEXT].canceller.cancel(job_id_of(request), by=request[CALLER].by)
     return answer(job_document(job), status=HTTPStatus.ACCEPTED)
+
+
+async def retry_job(request: web.Request) -> web.Response:
+    """202 and the job that runs instead of one that has failed for good; the same one when asked again."""
+    job = await request.app[CONTEXT].requeuer.requeue(job_id_of(request), by=request[CALLER].by)
+    location = f"/api/v3/jobs/{job.id}"
+    return answer(job_document(job), status=HTTPStatus.ACCEPTED, headers={hdrs.LOCATION: location})
+
+
+def _flag(request: web.Request, name: str) -> bool:
+    text = request.query.get(name, "false")
+    if text not in ("true", "false"):
+        raise parameter_fault(name, "must be true or false")
+    return text == "true"
 
 
 def _idempotency_key(request: web.Request, caller: Caller, document: Json) -> IdempotencyKey | None:

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import click
 
-from orchestrator.cli.answers import find_job
+from orchestrator.cli.answers import find_job, job_path, read_job
 from orchestrator.cli.cancel import cancel_jobs
 from orchestrator.cli.client import open_client
 from orchestrator.cli.job_table import JOB_COLUMNS, job_pairs, job_rows
@@ -44,6 +44,12 @@ Examples:
   cronium jobs cancel last
   cronium jobs cancel job_01jd3x5r7m8k2n4p6q9s0t1v2w job_01jd3x5sb2f4h6k8m0p2r4t6v8
 """
+RETRY_EXAMPLES = """
+\b
+Examples:
+  cronium jobs --dead
+  cronium jobs retry last
+"""
 
 CommandT = TypeVar("CommandT", bound=Callable[..., object])
 
@@ -53,6 +59,7 @@ def list_options(command: CommandT) -> CommandT:
     for option in reversed(
         (
             click.option("--status", type=click.Choice(STATUSES), help="Only jobs of this status."),
+            click.option("--dead", is_flag=True, help="Only jobs that failed for good and were not retried by hand."),
             click.option(
                 "--limit", type=click.IntRange(1), metavar="N", help=f"At most N jobs (default {DEFAULT_LIMIT})."
             ),
@@ -67,22 +74,24 @@ def list_options(command: CommandT) -> CommandT:
 @click.group(name="jobs", epilog=EXAMPLES, invoke_without_command=True)
 @list_options
 @click.pass_context
-def jobs(context: click.Context, status: str | None, limit: int | None, everything: bool, as_json: bool) -> None:
-    """List jobs, newest first; show or cancel one.
+def jobs(
+    context: click.Context, status: str | None, dead: bool, limit: int | None, everything: bool, as_json: bool
+) -> None:
+    """List jobs, newest first; show, cancel or retry one.
 
     JOB is an id, or `last` for the newest job.
     """
     if context.invoked_subcommand is None:
-        _list(status=status, limit=limit, everything=everything, as_json=as_json)
-    elif status or limit or everything or as_json:
+        _list(status=status, dead=dead, limit=limit, everything=everything, as_json=as_json)
+    elif status or dead or limit or everything or as_json:
         raise click.UsageError(f"Options of the list go with it; put those of {context.invoked_subcommand} behind it.")
 
 
 @jobs.command(name="list", epilog=LIST_EXAMPLES)
 @list_options
-def list_(status: str | None, limit: int | None, everything: bool, as_json: bool) -> None:
+def list_(status: str | None, dead: bool, limit: int | None, everything: bool, as_json: bool) -> None:
     """List jobs, newest first."""
-    _list(status=status, limit=limit, everything=everything, as_json=as_json)
+    _list(status=status, dead=dead, limit=limit, everything=everything, as_json=as_json)
 
 
 @jobs.command(name="show", epilog=SHOW_EXAMPLES)
@@ -105,10 +114,24 @@ def cancel(job: tuple[str, ...], as_json: bool) -> int:
     return cancel_jobs(job, as_json=as_json)
 
 
-def _list(*, status: str | None, limit: int | None, everything: bool, as_json: bool) -> None:
+@jobs.command(name="retry", epilog=RETRY_EXAMPLES)
+@click.argument("jobs_", metavar="JOB|last...", nargs=-1, required=True)
+@click.option("--json", "as_json", is_flag=True, help="Print the new jobs as a JSON array.")
+def retry(jobs_: tuple[str, ...], as_json: bool) -> None:
+    """Run jobs again that failed for good, each as a new job with the same specification and input."""
+    client = open_client()
+    again = [read_job(client.post(job_path(find_job(client, job).id, "retry"))) for job in jobs_]
+    if as_json:
+        print_json([dict(job.document) for job in again])
+        return
+    for job in again:
+        click.echo(job.id)
+
+
+def _list(*, status: str | None, dead: bool, limit: int | None, everything: bool, as_json: bool) -> None:
     if everything and limit:
         raise click.UsageError("Only one of --all and --limit can say how many.")
-    page = jobs_page(open_client(), status=status, limit=None if everything else limit or DEFAULT_LIMIT)
+    page = jobs_page(open_client(), status=status, dead=dead, limit=None if everything else limit or DEFAULT_LIMIT)
     if as_json:
         print_json(dict(page))
         return

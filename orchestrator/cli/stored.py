@@ -24,13 +24,14 @@ def stored_lines(client: Client, job_id: str, *, after: int) -> Iterator[list[Li
             return
 
 
-def jobs_page(client: Client, *, status: str | None, limit: int | None) -> Document:
+def jobs_page(client: Client, *, status: str | None, dead: bool = False, limit: int | None) -> Document:
     """At most `limit` jobs (None: all), newest first, as one page."""
     items: list[Document] = []
     cursor: str | None = None
     while limit is None or len(items) < limit:
         size = JOBS_PER_PAGE if limit is None else min(JOBS_PER_PAGE, limit - len(items))
-        page = client.get("/jobs", {"status": status, "limit": size, "cursor": cursor})
+        wanted = {"status": status, "dead": "true" if dead else None, "limit": size, "cursor": cursor}
+        page = client.get("/jobs", wanted)
         found, following = page.get("items"), page.get("next_cursor")
         items += [item for item in found if isinstance(item, dict)] if isinstance(found, list) else []
         cursor = following if isinstance(following, str) else None

@@ -25,6 +25,7 @@ from orchestrator.model.workflows import Run, RunStatus
 
 ItemT = TypeVar("ItemT")
 EVERYTHING = "*"
+REQUEUE_SCOPE = "requeue"  # of idempotency keys: the job that runs instead of the dead one that the key names
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,11 +38,12 @@ class Page(Generic[ItemT]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobFilter:
-    """Which jobs to list; None does not filter."""
+    """Which jobs to list; None does not filter. `dead`: only those that failed for good and nobody has requeued."""
 
     status: JobStatus | None = None
     queue: str | None = None
     run_id: RunId | None = None
+    dead: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

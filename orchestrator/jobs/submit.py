@@ -56,7 +56,7 @@ class Submitter:
         """
         built = self.build(submission)
         async with self.store.begin() as repos:
-            job = await self._first(repos, submission, built) or await self._store(repos, submission, built)
+            job = await self._first(repos, submission, built) or await self.store_built(repos, built, by=submission.by)
         if job.id == built.id:
             self.announce(job)
         return job
@@ -71,13 +71,14 @@ class Submitter:
 
     async def enqueue(self, repos: Repositories, submission: Submission) -> Job:
         """Store the job inside a transaction of the caller, who calls `announce` when it is committed."""
-        return await self._store(repos, submission, self.build(submission))
+        return await self.store_built(repos, self.build(submission), by=submission.by)
 
-    async def _store(self, repos: Repositories, submission: Submission, job: Job) -> Job:
+    async def store_built(self, repos: Repositories, job: Job, *, by: str) -> Job:
+        """Store a job that `build` has made, as `enqueue` does."""
         stored = await repos.jobs.insert(job)
         if stored.id == job.id:
             data: dict[str, Json] = {"executor": job.executor, "trigger": job.trigger}
-            await repos.journal.append(job.id, EntryKind.QUEUED, at=job.created_at, by=submission.by, data=data)
+            await repos.journal.append(job.id, EntryKind.QUEUED, at=job.created_at, by=by, data=data)
         return stored
 
     def announce(self, job: Job) -> None:

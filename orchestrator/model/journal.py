@@ -18,6 +18,7 @@ class EntryKind(StrEnum):
     ADOPTED = "adopted"
     STARTED = "started"
     RETRYING = "retrying"
+    REQUEUED = "requeued"
     CANCEL_REQUESTED = "cancel_requested"
     FINISHED = "finished"
 

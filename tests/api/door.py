@@ -20,6 +20,7 @@ from orchestrator.contracts.observer import SilentObserver
 from orchestrator.contracts.store import Claim, Outcome, Store
 from orchestrator.jobs.cancel import Canceller
 from orchestrator.jobs.feed import Feed
+from orchestrator.jobs.requeue import Requeuer
 from orchestrator.jobs.submit import Submission, Submitter
 from orchestrator.model.jobs import Job, JobStatus, TriggerKind
 from orchestrator.model.logs import Cursor, Line, Stream
@@ -132,6 +133,7 @@ def make_context(store: Store, clock: FakeClock) -> ApiContext:
         observer=metrics,
         submitter=submitter,
         canceller=canceller,
+        requeuer=Requeuer(store=store, clock=clock, submitter=submitter),
         feed=feed,
         cache=MemoryCache(clock),
         metrics_text=metrics.render,

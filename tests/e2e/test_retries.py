@@ -54,3 +54,24 @@ def test_a_step_of_a_workflow_is_tried_again(tmp_path: Path):
     assert done.returncode == 0, done.stderr
     run = json.loads(done.stdout)
     assert {name: step["status"] for name, step in run["steps"].items()} == {"try": "succeeded", "then": "succeeded"}
+
+
+def test_a_dead_job_is_listed_and_run_again_by_one_command(shared: Serving, tmp_path: Path):
+    gate = tmp_path / "mended"
+    job_id = shared.submit(bash=f"[ -e {gate} ]", executor="process", name="mendable")
+    assert shared.wait(job_id)["status"] == "failed"
+    assert job_id in cli(shared, "jobs", "--dead")
+    gate.touch()
+
+    again = cli(shared, "jobs", "retry", job_id).strip()
+
+    assert shared.wait(again)["status"] == "succeeded"
+    assert cli(shared, "jobs", "retry", job_id).strip() == again
+    assert job_id not in cli(shared, "jobs", "--dead")
+
+
+def cli(server: Serving, *args: str) -> str:
+    process = server.cronium(*args)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    return out

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from orchestrator.contracts.store import AttemptOwner, JobFilter, Outcome, Page
+from orchestrator.contracts.store import REQUEUE_SCOPE, AttemptOwner, JobFilter, Outcome, Page
 from orchestrator.errors import ConflictError, InvalidError, LeaseLostError, NotFoundError
 from orchestrator.model.jobs import Claim, Job, JobId, JobStatus, RunId
 from orchestrator.model.json import Json
@@ -80,6 +80,8 @@ class SqlJobs:
         ]
         given = [(column, value) for column, value in wanted if value is not None]
         where = " AND ".join(f"{column} ${place}" for place, (column, _) in enumerate(given, start=1)) or "1 = 1"
+        if which.dead:
+            where += f" AND {_DEAD}"
         # Rows are numbered as they are inserted, so what comes later never lands on a later page.
         rows = await self.connection.rows(
             f"SELECT number, {JOB_COLUMNS} FROM jobs WHERE {where} ORDER BY number DESC LIMIT ${len(given) + 1}",
@@ -272,6 +274,8 @@ class SqlJobs:
         return rows
 
 
+_DEAD = f"""status IN ('failed', 'timed_out') AND run_id IS NULL AND NOT EXISTS (
+    SELECT 1 FROM idempotency_keys WHERE scope = '{REQUEUE_SCOPE}' AND key = jobs.id)"""
 _ENDING = """status = $1, finished_at = $2, reason = $3, message = $4, exit_code = $5,
     queued_ms = COALESCE($6, queued_ms), setup_ms = COALESCE($7, setup_ms),
     execution_ms = COALESCE($8, execution_ms), cleanup_ms = COALESCE($9, cleanup_ms),
