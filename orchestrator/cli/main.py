@@ -51,6 +51,7 @@ SECTIONS: Mapping[str, Mapping[str, Entry]] = {
         "jobs": Entry(at="orchestrator.cli.jobs:jobs", help="List jobs, newest first; show or cancel one."),
         "logs": Entry(at="orchestrator.cli.logs:logs", help="Print the output of a job."),
         "watch": Entry(at="orchestrator.cli.watch:watch", help="Follow a job to its end."),
+        "why": Entry(at="orchestrator.cli.why:why", help="Tell what happened to a job, and what it waits for."),
         "cancel": Entry(at="orchestrator.cli.cancel:cancel", help="End jobs."),
     },
 }
