@@ -5,19 +5,22 @@ BIN    := $(VENV)/bin
 PYTHON ?= python3
 
 help: ## Show this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 18
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 19
 
 demo: $(VENV)/.run ## Run the example workflow, from nothing
 	@$(BIN)/cronium run examples/hello.yaml
 
 test: $(VENV)/.dev ## Run the tests that need nothing but Python
-	@$(BIN)/pytest -q -m "not docker and not distributed" -n auto --dist loadfile
+	@$(BIN)/pytest -q -m "not docker and not distributed and not torture" -n auto --dist loadfile
 
 test-distributed: $(VENV)/.dev ## Run the tests that need Postgres and Valkey or Redis; starts them itself
-	@$(BIN)/pytest -q -m distributed -n auto --dist loadfile
+	@$(BIN)/pytest -q -m "distributed and not torture" -n auto --dist loadfile
+
+test-torture: $(VENV)/.dev ## Run floods, crowds of watchers and kills; with Docker, Postgres and Redis where they are
+	@$(BIN)/pytest -q -m torture
 
 test-docker: $(VENV)/.dev ## Run the tests that need a Docker daemon
-	@$(BIN)/pytest -q -m docker
+	@$(BIN)/pytest -q -m "docker and not torture"
 
 lint: $(VENV)/.dev ## Check format, style, types and who imports whom
 	@$(BIN)/ruff format --check --quiet . || { echo "not formatted: run 'make format'"; exit 1; }
@@ -27,6 +30,9 @@ lint: $(VENV)/.dev ## Check format, style, types and who imports whom
 
 format: $(VENV)/.dev ## Format the code
 	@$(BIN)/ruff format --quiet . && $(BIN)/ruff check --fix --quiet .
+
+chaos: $(VENV)/.dev ## Kill everything at random while jobs run, and count what is lost: SEED= KILLS= STORE= EXECUTOR=
+	@$(BIN)/python -m tests.chaos.run $(if $(SEED),--seed $(SEED)) $(if $(KILLS),--kills $(KILLS)) $(if $(STORE),--store $(STORE)) $(if $(EXECUTOR),--executor $(EXECUTOR))
 
 bench: $(VENV)/.dev ## Measure speed beside a floor taken in the same run
 	@$(BIN)/python benchmarks/bench.py
@@ -62,4 +68,4 @@ $(VENV)/.dev: $(VENV)/.uv requirements-dev.lock pyproject.toml
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
 	@touch $@ $(VENV)/.run
 
-.PHONY: help demo test test-distributed test-docker lint format bench lock clean
+.PHONY: help demo test test-distributed test-torture test-docker lint format chaos bench lock clean

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from benchmarks import cache_rates, pages, queueing, wake_ups
 from benchmarks.figures import row
-from tests.services import (
+from tests.servers import (
     DURABLE,
     MissingServerError,
     Postgres,

@@ -19,7 +19,7 @@ from orchestrator.caches.valkey import open_valkey_cache
 from orchestrator.contracts.cache import Cache
 from orchestrator.contracts.observer import SilentObserver
 from orchestrator.telemetry.clock import SystemClock
-from tests.services import running_redis
+from tests.servers import running_redis
 
 MINUTE = timedelta(minutes=1)
 PLENTY = 10**12

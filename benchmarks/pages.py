@@ -20,7 +20,7 @@ from orchestrator.model.jobs import JobStatus, RunId
 from orchestrator.stores.codec import page_cursor
 from orchestrator.stores.postgres import open_postgres_store
 from orchestrator.stores.sqlite import open_sqlite_store
-from tests.services import DURABLE, Postgres, running_postgres
+from tests.servers import DURABLE, Postgres, running_postgres
 
 JOBS = int(os.environ.get("CRONIUM_BENCH_JOBS", "1000000"))
 PAGE = 50

@@ -27,7 +27,7 @@ from orchestrator.model.specs import ExecutorKind
 from orchestrator.stores.postgres import open_postgres_store
 from orchestrator.stores.sqlite import open_sqlite_store
 from orchestrator.telemetry.clock import SystemClock
-from tests.services import Postgres
+from tests.servers import Postgres
 
 JOBS = 150_000
 READY = 512
@@ -182,7 +182,7 @@ async def bench_postgres(server: Postgres) -> None:
 
 
 def main() -> None:
-    from tests.services import DURABLE, running_postgres  # noqa: PLC0415 - only where it is measured
+    from tests.servers import DURABLE, running_postgres  # noqa: PLC0415 - only where it is measured
 
     with tempfile.TemporaryDirectory() as directory:
         asyncio.run(bench_sqlite(Path(directory)))

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from benchmarks.figures import WINDOW_SECONDS, WINDOWS, row
 from benchmarks.serving import Server
-from tests.services import MissingServerError, running_redis
+from tests.servers import MissingServerError, running_redis
 
 JOBS = 50
 PLENTY = "1000000"  # as many as the setting allows

@@ -15,7 +15,7 @@ from orchestrator.stores.codec import job_document
 from orchestrator.stores.postgres import open_postgres_store
 from orchestrator.stores.sqlite import open_sqlite_store
 from orchestrator.telemetry.clock import SystemClock
-from tests.services import Postgres
+from tests.servers import Postgres
 
 CLOCK = SystemClock()
 QUEUE = "bench"

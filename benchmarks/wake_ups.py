@@ -18,7 +18,7 @@ from benchmarks.figures import p50, percentile, row
 from benchmarks.rows import CLOCK, PATIENCE, new_database
 from orchestrator.jobs.dispatch import Leases
 from orchestrator.stores.postgres import open_postgres_store
-from tests.services import DURABLE, Postgres, running_postgres
+from tests.servers import DURABLE, Postgres, running_postgres
 
 ROUNDS = 150
 LONGEST_SECONDS = 5.0

@@ -12,7 +12,7 @@ import pytest
 
 pytest.register_assert_rewrite("tests.suites")  # before anybody imports a suite
 
-from tests.services import Postgres, Redis, missing_servers, running_postgres, running_redis  # noqa: E402
+from tests.servers import Postgres, Redis, missing_servers, running_postgres, running_redis  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
 CRONIUM = ROOT / ".venv" / "bin" / "cronium"

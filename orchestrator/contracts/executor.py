@@ -92,7 +92,8 @@ class Process(Protocol):
 
         Order between the two streams is the order of arrival. Ends after the process has ended and all its output was
         yielded. Output that descendants of the script still hold open is waited for at most one second.
-        Call it once at a time. A caller that does not go on reading may stop the script: read always.
+        Call it once at a time. A caller that does not go on reading may stop the script: read always. A process may offer
+        `free(before: Cursor)`; from the first call on the script may have to wait until enough of its output is freed.
         """
         ...
 

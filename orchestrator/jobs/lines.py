@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from orchestrator.model.logs import MAX_LINE_BYTES, Position
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A line without its newline, or a part of one that is too long; `end` is the position after it."""
+    """
+    A line without its newline, or a part of one that is too long; `end` is the position after it.
+
+    A run is several lines with the newlines between them, and none at the end.
+    """
 
     data: bytes
     continued: bool
     end: Position
+    lines: int = 1
 
 
 class LineCutter:
@@ -38,9 +43,31 @@ class LineCutter:
             pieces += self._cut()
         return pieces
 
+    def feed_runs(self, data: bytes) -> list[Piece]:
+        """Take bytes as `feed` does, but return lines that are complete in them as a run: quick however many."""
+        first, last = data.find(b"\n"), data.rfind(b"\n")
+        if first == last or len(data) > MAX_LINE_BYTES:
+            return self.feed(data)
+        pieces = self.feed(data[: first + 1])
+        run = data[first + 1 : last]
+        count = run.count(b"\n") + 1
+        here = self._position
+        self._position = Position(bytes=here.bytes + len(run) + 1, newlines=here.newlines + count, tail=0)
+        pieces.append(Piece(run, False, self._position, count))
+        return pieces + self.feed(data[last + 1 :])
+
     def flush(self) -> list[Piece]:
         """Return what is left at the end of the stream: a last line without a newline, if any."""
         return [self._take(self._size, newline=False)] if self._size else []
+
+    @property
+    def position(self) -> Position:
+        """The position after the last piece that was given out."""
+        return self._position
+
+    def release(self) -> list[Piece]:
+        """Give out what waits as a piece, if anything does: the rest of the line comes as another."""
+        return [replace(self._take(self._size, newline=False), continued=True)] if self._size else []
 
     def _keep(self, data: bytes) -> None:
         if data:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import datetime
+from typing import Protocol, runtime_checkable
 
 from orchestrator.contracts.clock import Clock
 from orchestrator.contracts.executor import Process
@@ -15,12 +16,18 @@ from orchestrator.jobs.feed import Feed
 from orchestrator.jobs.lines import LineCutter, Piece
 from orchestrator.jobs.persist import persist
 from orchestrator.jobs.redact import Mask, StreamMask
+from orchestrator.jobs.tail import READING_BYTES, LastLine, Tail
 from orchestrator.model.jobs import Claim
 from orchestrator.model.logs import Chunk, Cursor, Line, Stream
 
 BATCH_SECONDS = 0.05
 BATCH_BYTES = 256 * 1024
 PENDING_BYTES = 4 * 1024 * 1024  # what may wait for the store before reading stops
+PENDING_LINES = 10_000  # likewise: short lines are few bytes, and as much work as long ones
+OMITTED_BYTES = 4 * 1024 * 1024  # how much is left out before that is stored, and the executor may forget it
+HELD_BYTES = 8 * 1024 * 1024  # how much may come after the beginning of a line whose end has not come
+PART_BYTES = 4 * 1024  # of output that are cut without looking at the time
+TURN_SECONDS = 0.005  # how long one job's output may keep the others' waiting
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,30 +46,25 @@ class LogLimits:
         return self.max_bytes // 10, self.max_lines // 10
 
 
-@dataclass(slots=True)
-class _Tail:
-    """The last lines of a job whose head is full; counts what falls out."""
+@runtime_checkable
+class Freeing(Protocol):
+    """A process that keeps its output only as long as somebody may ask for it."""
 
-    limits: LogLimits
-    lines: deque[tuple[datetime, Stream, str, bool]] = field(default_factory=deque)
-    bytes: int = 0
-    omitted: int = 0
+    def free(self, before: Cursor) -> None:
+        """
+        What lies before `before` is stored, and never asked for again.
 
-    def keep(self, at: datetime, stream: Stream, text: str, continued: bool) -> None:
-        self.lines.append((at, stream, text, continued))
-        self.bytes += len(text)
-        max_bytes, max_lines = self.limits.tail
-        while self.lines and (self.bytes > max_bytes or len(self.lines) > max_lines):
-            self.bytes -= len(self.lines.popleft()[2])
-            self.omitted += 1
+        A script may have to wait until enough is. Never raises.
+        """
+        ...
 
 
 class LogWriter:
     """
     Takes one attempt's output to the store. One instance per supervision; `pump` is called once.
 
-    Stored lines and the cursor behind them are one transaction: after any crash another writer, opened with that
-    cursor, goes on exactly where storing stopped.
+    Stored lines, the number of lines left out and the cursor behind both are one transaction: after any crash another
+    writer, opened with that cursor, goes on exactly where storing stopped.
     """
 
     def __init__(
@@ -76,7 +78,12 @@ class LogWriter:
         self._seq = 0
         self._cursor = self._flushed = Cursor()
         self._reached = Cursor()  # also over what waits in the tail or was left out
-        self._tail: _Tail | None = None
+        self._tail: Tail | None = None
+        self._left_out = claim.job.log.omitted_lines  # stored
+        self._read_bytes = 0
+        self._seen_bytes = 0  # of what was read when the number left out was stored last
+        self._held: dict[Stream, tuple[int, int]] = {}  # where each is, and how much was read when it came there
+        self._process: Process | None = None
         self._dirty = asyncio.Event()
         self._room = asyncio.Event()
         self._room.set()
@@ -84,9 +91,11 @@ class LogWriter:
 
     async def pump(self, process: Process, *, resume: bool) -> None:
         """Take all output of `process`, from the stored cursor on when `resume`; returns when all of it is stored."""
+        self._process = process
         self._seq, stored = await persist(self._stored)
         if resume:
             self._cursor = self._flushed = self._reached = stored
+        self._free()
         async with asyncio.TaskGroup() as tasks:
             flusher = tasks.create_task(self._flush_forever())
             await self._read(process)
@@ -100,16 +109,31 @@ class LogWriter:
         await self.flush()
 
     async def flush(self) -> None:
-        """Store what waits, with the cursor after it; publish it."""
+        """Store what waits and what was left out, with the cursor after both; publish it."""
         async with self._turn:
-            lines, size, cursor = self._pending, self._pending_bytes, self._cursor
+            lines, size, cursor, omitted = self._pending, self._pending_bytes, self._cursor, self._omitted()
             if not lines and cursor == self._flushed:
                 return
             self._pending, self._pending_bytes = [], 0
-            await persist(lambda: self._store_lines(lines, cursor, omitted=0))
+            self._seen_bytes = self._read_bytes
+            await persist(lambda: self._store_lines(lines, cursor, omitted=omitted))
             self._flushed = cursor
+            self._left_out += omitted
             self._room.set()
+            self._free()
             await self._published(lines, size)
+
+    def _free(self) -> None:
+        process: object = self._process
+        if isinstance(process, Freeing):
+            process.free(self._flushed)
+
+    def _omitted(self) -> int:
+        """Take the number of lines that were left out and are not counted in the store."""
+        if self._tail is None:
+            return 0
+        omitted, self._tail.omitted = self._tail.omitted, 0
+        return omitted
 
     async def _stored(self) -> tuple[int, Cursor]:
         async with self._store.read() as repos:
@@ -121,40 +145,72 @@ class LogWriter:
             Stream.STDERR: LineCutter(self._cursor.stderr),
         }
         shown = {stream: StreamMask(self._mask) for stream in cutters}
-        last = self._clock.now()
+        last, turn = self._clock.now(), asyncio.get_running_loop().time()
         async for chunk in process.output(self._cursor):
             last = chunk.at
+            self._read_bytes += READING_BYTES
             await self._show(chunk.stream, shown[chunk.stream].feed(chunk.data))
-            self._take(chunk, cutters[chunk.stream].feed(chunk.data))
-            if not self._room.is_set():
-                await self._room.wait()
+            for part in _parts(chunk) if self._tail is None else (chunk,):
+                cutter = cutters[part.stream]
+                self._take(part, cutter.feed(part.data) if self._tail is None else cutter.feed_runs(part.data))
+                if asyncio.get_running_loop().time() - turn > TURN_SECONDS:
+                    await asyncio.sleep(0)
+                    turn = asyncio.get_running_loop().time()
+                if not self._room.is_set():
+                    await self._room.wait()
+            self._release_old(cutters, chunk.at)
         for stream, cutter in cutters.items():
             await self._show(stream, shown[stream].flush())
             self._take(Chunk(stream=stream, data=b"", at=last), cutter.flush())
+
+    def _release_old(self, cutters: Mapping[Stream, LineCutter], at: datetime) -> None:
+        """Take lines that have begun and not ended for long: what comes after them could not be forgotten anywhere."""
+        for stream, cutter in cutters.items():
+            reached, read = self._held.get(stream, (-1, 0))
+            if cutter.position.bytes != reached:
+                self._held[stream] = cutter.position.bytes, self._read_bytes
+            elif self._read_bytes - read > HELD_BYTES:
+                self._take(Chunk(stream=stream, data=b"", at=at), cutter.release())
+                self._held[stream] = cutter.position.bytes, self._read_bytes
 
     async def _show(self, stream: Stream, data: bytes) -> None:
         if data and self._feed.onlooker is not None:
             await self._feed.onlooker.raw(self._claim.job, stream, data)
 
     def _take(self, chunk: Chunk, pieces: list[Piece]) -> None:
+        self._read_bytes += len(chunk.data)
         for piece in pieces:
-            text = self._mask.text(piece.data.decode("utf-8", "replace"))
-            self._add(chunk.at, chunk.stream, text, continued=piece.continued)
             self._reached = (
                 Cursor(stdout=piece.end, stderr=self._reached.stderr)
                 if chunk.stream is Stream.STDOUT
                 else Cursor(stdout=self._reached.stdout, stderr=piece.end)
             )
-            if self._tail is None:
-                self._cursor = self._reached
+            line = LastLine(
+                chunk.at, chunk.stream, piece.data, piece.continued, self._reached, self._read_bytes, piece.lines
+            )
+            self._place(line)
+
+    def _place(self, line: LastLine) -> None:
+        """Give a line to the store or, once the head is full, to the tail."""
+        if self._tail is None:
+            text = self._text(line)
+            if not self._is_full(len(text)):
+                self._add(line.at, line.stream, text, continued=line.continued)
+                self._cursor = line.after
+                return
+            max_bytes, max_lines = self._limits.tail
+            self._tail = Tail(max_bytes, max_lines)
+        self._tail.keep(line)
+        self._cursor = self._tail.cursor or self._cursor
+        if self._tail.omitted and self._read_bytes - self._seen_bytes > OMITTED_BYTES:
+            self._seen_bytes = self._read_bytes
+            self._dirty.set()
+
+    def _text(self, line: LastLine) -> str:
+        return self._mask.text(line.data.decode("utf-8", "replace"))
 
     def _add(self, at: datetime, stream: Stream, text: str, *, continued: bool) -> None:
         size = len(text)
-        if self._tail is None and stream is not Stream.SYSTEM and self._is_full(size):
-            self._tail = _Tail(self._limits)
-        if self._tail is not None and stream is not Stream.SYSTEM:
-            self._tail.keep(at, stream, text, continued)
-            return
         self._seq += 1
         line = Line(
             seq=self._seq, at=at, stream=stream, text=text, attempt=self._claim.job.attempt, continued=continued
@@ -162,11 +218,13 @@ class LogWriter:
         self._pending.append(line)
         self._pending_bytes += size + 1
         self._stored_bytes += size
-        if self._pending_bytes > PENDING_BYTES:
+        if self._pending_bytes > PENDING_BYTES or len(self._pending) > PENDING_LINES:
             self._room.clear()
         self._dirty.set()
 
     def _is_full(self, size: int) -> bool:
+        if self._left_out:
+            return True  # also for a shorter line, that another writer left out a longer one before it
         max_bytes, max_lines = self._limits.head
         return self._stored_bytes + size > max_bytes or self._seq >= max_lines
 
@@ -182,27 +240,22 @@ class LogWriter:
     async def _end(self) -> None:
         """Store the rest: what waits and, where the head was full, the number of lines left out and the tail."""
         await self.flush()
-        tail, self._tail = self._tail, None
-        if tail is None:
+        if self._tail is None:
             return
-        if tail.omitted:
-            self._add(
-                self._clock.now(),
-                Stream.SYSTEM,
-                f"Log limit reached: {tail.omitted} lines were left out here; the last {len(tail.lines)} follow.",
-                continued=False,
-            )
-        start = len(self._pending)
-        for number, (at, stream, text, continued) in enumerate(tail.lines, start=self._seq + 1):
-            attempt = self._claim.job.attempt
-            self._pending.append(
-                Line(seq=number, at=at, stream=stream, text=text, attempt=attempt, continued=continued)
-            )
-        self._seq += len(self._pending) - start
-        lines, self._pending = self._pending, []
-        self._cursor = self._flushed = self._reached  # or the next supervisor would read, and store, the tail again
-        await persist(lambda: self._store_lines(lines, self._reached, omitted=tail.omitted))
-        await self._published(lines, tail.bytes)
+        lines = self._tail.taken()
+        left_out = self._left_out + self._tail.omitted
+        if left_out:
+            where = "here" if self._claim.job.attempt == 1 else "up to here"
+            message = f"Log limit reached: {left_out} lines were left out {where}; the last {len(lines)} follow."
+            self._add(self._clock.now(), Stream.SYSTEM, message, continued=False)
+        for number, line in enumerate(lines, start=1):
+            if number % PENDING_LINES == 0:
+                await asyncio.sleep(0)  # other jobs' turn
+            self._add(line.at, line.stream, self._text(line), continued=line.continued)
+        # All of it at once, or the next supervisor would read, and store, a part of the tail again.
+        self._cursor = self._reached
+        await self.flush()
+        self._tail = None
 
     async def _store_lines(self, lines: list[Line], cursor: Cursor, *, omitted: int) -> None:
         async with self._store.begin() as repos:
@@ -211,3 +264,12 @@ class LogWriter:
     async def _published(self, lines: list[Line], size: int) -> None:
         self._observer.lines_stored(len(lines), size)
         await self._feed.published(self._claim.job, lines)
+
+
+def _parts(chunk: Chunk) -> Iterator[Chunk]:
+    """The chunk in parts that are cut into lines in a moment each, however short its lines are."""
+    if len(chunk.data) <= PART_BYTES:
+        yield chunk
+        return
+    for start in range(0, len(chunk.data), PART_BYTES):
+        yield Chunk(stream=chunk.stream, data=chunk.data[start : start + PART_BYTES], at=chunk.at)

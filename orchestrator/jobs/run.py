@@ -252,7 +252,7 @@ class Runner:
         )
         async with asyncio.TaskGroup() as tasks:
             pumping = tasks.create_task(writer.pump(process, resume=resume))
-            exit_, ending = await self._see_end(job, process, cancel, tasks)
+            exit_, ending = await self._see_end(job, process, cancel, tasks, resume=resume)
             await pumping
         if exit_.note is not None:
             await writer.system(exit_.note)
@@ -261,7 +261,7 @@ class Runner:
         await self._finish(claim, outcome, process)
 
     async def _see_end(
-        self, job: Job, process: Process, cancel: asyncio.Event, tasks: asyncio.TaskGroup
+        self, job: Job, process: Process, cancel: asyncio.Event, tasks: asyncio.TaskGroup, *, resume: bool
     ) -> tuple[Exit, Ending | None]:
         """Wait for the process, and end it when cancelling is asked for or its time is over."""
         exiting = tasks.create_task(process.wait())
@@ -276,7 +276,9 @@ class Runner:
             await self._end(process, exiting)
         cancelling.cancel()
         exit_ = await exiting
-        if (
+        if ending is None and resume:
+            ending = _ended_before(job, exit_, deadline)
+        elif (
             ending is not None
             and ending.reason is Reason.TIMEOUT
             and exit_.finished_at
@@ -343,6 +345,20 @@ class Runner:
     def _not_started(self, job: Job, reason: Reason, message: str) -> Outcome:
         status = JobStatus.TIMED_OUT if reason is Reason.TIMEOUT else JobStatus.FAILED
         return self._ended(job, Ending(status=status, reason=reason, message=message))
+
+
+def _ended_before(job: Job, exit_: Exit, deadline: datetime) -> Ending | None:
+    """
+    Why an earlier supervisor had ended the process, where it died before it could store that; None: it had not.
+
+    Whether it came to send the signal is written nowhere, so the times decide. A script that ended with 0 after its
+    deadline did its work while nobody was there to end it.
+    """
+    if exit_.finished_at is None or exit_.reason is not None:
+        return None
+    if job.cancel_requested_at is not None and exit_.finished_at >= job.cancel_requested_at:
+        return CANCELLED
+    return _timed_out(job.spec.timeout) if exit_.code != 0 and exit_.finished_at >= deadline else None
 
 
 def _timed_out(timeout: timedelta) -> Ending:

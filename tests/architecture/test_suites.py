@@ -16,6 +16,7 @@ SUITES = {
     "StoreSuite": ("TestSqliteFile", "TestPostgres"),
     "StoreSuite in memory": ("TestSqliteMemory", "TestPostgres"),
     "MigrationSuite": ("TestSqliteMigrations", "TestPostgresMigrations"),
+    "LifeSuite": ("TestSqliteLife", "TestPostgresLife"),
 }
 
 
@@ -40,4 +41,4 @@ def test_the_same_tests_are_collected_for_sqlite_and_postgres(collected, suite):
     assert one in collected, f"no class {one} in tests/stores/sqlite"
     assert other in collected, f"no class {other} in tests/stores/postgres"
     assert collected[one] == collected[other]
-    assert len(collected[one]) > 5
+    assert collected[one]

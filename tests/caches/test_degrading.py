@@ -17,7 +17,7 @@ from orchestrator.errors import ConflictError, InvalidError, LimitExceededError,
 from orchestrator.telemetry.clock import SystemClock
 from tests.caches.operations import OPERATIONS, TTL
 from tests.caches.valkey_opening import OnServer
-from tests.services import free_port, running_redis
+from tests.servers import free_port, running_redis
 from tests.suites.cache_bus import take, until
 from tests.suites.cache_keys import all_keys
 from tests.suites.cache_opening import CacheOpening

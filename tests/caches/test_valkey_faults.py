@@ -14,7 +14,7 @@ import pytest
 from orchestrator.caches.valkey import open_valkey_cache
 from orchestrator.errors import ConflictError, InvalidError, LimitExceededError, NotFoundError, UnavailableError
 from tests.caches.operations import OPERATIONS, TTL
-from tests.services import free_port, running_redis
+from tests.servers import free_port, running_redis
 from tests.suites.cache_bus import take, until
 
 pytestmark = pytest.mark.distributed

@@ -15,7 +15,7 @@ from orchestrator.telemetry.metrics import PrometheusObserver
 from tests.cli.conftest import Cli
 from tests.conftest import CRONIUM, ROOT
 from tests.e2e.serving import Serving
-from tests.services import Postgres, free_port, running_redis
+from tests.servers import Postgres, free_port, running_redis
 
 PAGE = (ROOT / "docs" / "modes.md").read_text()
 COMMANDS = re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.serving import Serving
-from tests.services import Postgres, Redis
+from tests.servers import Postgres, Redis
 
 IMAGES = {
     "CRONIUM_IMAGES__PYTHON": "cronium-job-python:local",

@@ -13,7 +13,7 @@ import pytest
 
 from tests.conftest import CRONIUM, ROOT
 from tests.e2e.serving import Serving, environment, eventually
-from tests.services import Redis
+from tests.servers import Redis
 
 LABELS = ("mode", "store_driver", "cache_driver")
 COMBINATIONS = [

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.serving import Serving, eventually
-from tests.services import Redis, running_redis
+from tests.servers import Redis, running_redis
 
 pytestmark = pytest.mark.distributed
 

@@ -12,7 +12,7 @@ import pytest
 
 from tests.conftest import CRONIUM
 from tests.e2e.serving import Serving, environment, eventually
-from tests.services import Postgres, running_redis
+from tests.servers import Postgres, running_redis
 
 PASSWORD = "s3cret-that-nobody-may-read"
 START_SECONDS = 60  # beside the limit that is tested, which is shorter by far: a machine may be busy

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.serving import Serving, eventually
-from tests.services import Postgres, running_postgres
+from tests.servers import Postgres, running_postgres
 
 pytestmark = pytest.mark.distributed
 

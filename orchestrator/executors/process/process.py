@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import json
+import logging
 import os
 import shutil
 from collections.abc import AsyncGenerator
@@ -21,10 +22,11 @@ from orchestrator.executors.process.strays import end_strays
 from orchestrator.model.jobs import Reason
 from orchestrator.model.logs import Chunk, Cursor
 
+log = logging.getLogger(__name__)
+
 END_SECONDS = 20.0
 COMMAND_TRIES = 50
 COMMAND_RETRY_SECONDS = 0.1
-LARGE_BYTES = 64 * 1024 * 1024  # a file of this size is removed in a thread: it takes the kernel a while
 LOST = "The process's supervisor is gone (killed, or the machine was restarted), and the script with it."
 
 
@@ -35,13 +37,15 @@ class SpooledProcess:
         self._directory = directory
         self._news = News(directory / spool.WAKE)
         self._exit: Exit | None = None
+        self._frames: Frames | None = None
+        self._collected = False
 
     @property
     def name(self) -> str:
         return self._directory.name
 
     async def output(self, after: Cursor) -> AsyncGenerator[Chunk, None]:
-        frames = Frames(self._directory / spool.OUTPUT, after)
+        frames = self._frames = Frames(self._directory, after)
         try:
             with self._news.of_output() as news:
                 over, look = False, True
@@ -65,6 +69,19 @@ class SpooledProcess:
                         look = not await self._news.heard(news) or self._news.hung_up
         finally:
             frames.close()
+
+    def free(self, before: Cursor) -> None:
+        """
+        Remove the files of the output that are wholly before `before`: it is stored, and never asked for again.
+
+        From the first call on the supervisor keeps the script waiting while too much is not stored. Never raises.
+        """
+        try:
+            if not self._collected or (self._frames is not None and self._frames.free(before)):
+                self._command(spool.COLLECTED + b"\n")
+                self._collected = True
+        except OSError as error:  # the next call does what this one could not, and the supervisor looks by itself
+            log.warning("output was not freed", extra={"process_name": self.name, "error": error.strerror})
 
     async def wait(self) -> Exit:
         with self._news.of_end() as news:
@@ -171,14 +188,7 @@ def _read_exit(directory: Path) -> Exit | None:
 
 async def remove_spool(directory: Path) -> None:
     """Remove a spool directory whose supervisor is gone; another may be doing the same."""
-    try:
-        large = (directory / spool.OUTPUT).stat().st_size > LARGE_BYTES
-    except FileNotFoundError:
-        large = False
-    if large:
-        await asyncio.to_thread(shutil.rmtree, directory, onerror=_unless_gone)
-    else:
-        shutil.rmtree(directory, onerror=_unless_gone)
+    shutil.rmtree(directory, onerror=_unless_gone)
 
 
 def _unless_gone(_: object, path: str, met: tuple[type[BaseException], BaseException, TracebackType]) -> None:

@@ -21,7 +21,7 @@ from orchestrator.executors.process.tree import kill_all, signal_all
 
 TIED_GRACE_SECONDS = 2.0
 LAST_OUTPUT_SECONDS = 1.0
-FULL_DISK_RETRY_SECONDS = 0.5
+FULL_RETRY_SECONDS = 0.5
 EXIT_BYTES = 4096
 
 
@@ -153,6 +153,7 @@ class _Supervision:
             self._recording.retry()
             self._pause(self._recording.full)
         complete = kill_all(self._reap)
+        self._recording.take_all()
         for fd in list(self._streams):
             while self._take(fd):
                 pass
@@ -162,8 +163,8 @@ class _Supervision:
         """
         Whether the script has ended and its output is complete, or late.
 
-        Children may print on when the script has ended (a `tee` at the end of a pipe): they get a second. On a full
-        disk the end waits for room, until somebody wants it now.
+        Children may print on when the script has ended (a `tee` at the end of a pipe): they get a second. Without room
+        for the output the end waits for it, until somebody wants it now.
         """
         if self._status is None:
             return False
@@ -174,7 +175,7 @@ class _Supervision:
     def _timeout_ms(self) -> int | None:
         ends = []
         if self._recording.full:
-            ends.append(time.monotonic() + FULL_DISK_RETRY_SECONDS)
+            ends.append(time.monotonic() + FULL_RETRY_SECONDS)
         elif self._status is not None:
             ends.append(self._ended_at + LAST_OUTPUT_SECONDS)
         if self._kill_at is not None:
@@ -197,10 +198,12 @@ class _Supervision:
     def _command(self, data: bytes) -> None:
         *lines, self._commands = (self._commands + data).split(b"\n")
         for line in lines:
-            if line == b"TERM":
+            if line == spool.TERM:
                 signal_all(signal.SIGTERM)
-            elif line == b"KILL":
+            elif line == spool.KILL:
                 self._kill()
+            elif line == spool.COLLECTED:
+                self._recording.bound()
 
     def _kill(self) -> None:
         self._killed = True
@@ -237,7 +240,7 @@ class _Supervision:
         return False
 
     def _pause(self, pause: bool) -> None:
-        """While the disk is full the script's streams are not read, so that the script waits too."""
+        """While there is no room for the output the script's streams are not read, so that the script waits too."""
         if pause == self._paused:
             return
         self._paused = pause
@@ -266,7 +269,7 @@ class _Supervision:
             except FileNotFoundError:
                 return  # the spool was removed: nobody wants to know
             except OSError:  # no room for a change of the directory
-                time.sleep(FULL_DISK_RETRY_SECONDS)
+                time.sleep(FULL_RETRY_SECONDS)
             else:
                 self._recording.wake()
                 return

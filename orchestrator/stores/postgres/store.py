@@ -72,6 +72,7 @@ class PostgresStore:
     where: str
     ringer: Bell
     dialect: Dialect
+    reading: Dialect
     markers: Markers = field(default_factory=Markers)
     _inside: set[asyncio.Task[Any]] = field(default_factory=set)
 
@@ -167,7 +168,7 @@ class PostgresStore:
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[Repositories]:
-        yield bind(_Reader(self), READING)
+        yield bind(_Reader(self), self.reading)
 
     async def sweep_markers(self) -> None:
         """Remove the markers of stores that are long gone; nobody asks for them any more."""
@@ -211,7 +212,13 @@ class _Reader:
 
 @asynccontextmanager
 async def open_postgres_store(
-    url: str, *, clock: Clock, patience: timedelta, pool_size: int = 10, dialect: Dialect = DIALECT
+    url: str,
+    *,
+    clock: Clock,
+    patience: timedelta,
+    pool_size: int = 10,
+    dialect: Dialect = DIALECT,
+    reading: Dialect = READING,
 ) -> AsyncIterator[Store]:
     """
     Connect to the database at `url` and bring its schema up to date.
@@ -226,6 +233,6 @@ async def open_postgres_store(
         await migrate(address, read_migrations(PACKAGE), clock)
         pool = await stack.enter_async_context(open_pool(address, size=pool_size))
         ringer = await stack.enter_async_context(open_bell(address))
-        store = PostgresStore(pool, address.where, ringer, dialect)
+        store = PostgresStore(pool, address.where, ringer, dialect, reading)
         await store.sweep_markers()
         yield store

@@ -11,7 +11,7 @@ import pytest
 from orchestrator.contracts.store import EVERYTHING
 from orchestrator.stores.postgres.bell import MAX_PAYLOAD_BYTES, open_bell
 from orchestrator.stores.postgres.connect import Address
-from tests.services import running_postgres
+from tests.servers import running_postgres
 
 pytestmark = pytest.mark.distributed
 

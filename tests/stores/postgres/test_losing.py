@@ -21,7 +21,7 @@ from orchestrator.stores.postgres.connect import Address
 from orchestrator.stores.postgres.schema import migrate
 from orchestrator.telemetry.clock import SystemClock
 from tests.fakes import FakeClock
-from tests.services import running_postgres
+from tests.servers import running_postgres
 from tests.suites.store_suite import claim_all, get, insert, make_job, outcome
 
 pytestmark = pytest.mark.distributed

@@ -13,7 +13,7 @@ from orchestrator.errors import InvalidError, UnavailableError
 from orchestrator.stores.postgres import open_postgres_store
 from orchestrator.stores.postgres.connect import Address
 from orchestrator.telemetry.clock import SystemClock
-from tests.services import free_port, running_postgres
+from tests.servers import free_port, running_postgres
 
 BRIEF = timedelta(seconds=0.3)
 PATIENCE = timedelta(seconds=5)

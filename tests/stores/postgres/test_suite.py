@@ -21,4 +21,6 @@ class TestPostgres(StoreSuite):
         self.url = database
 
     def open_store(self, tmp_path, clock):
-        return open_postgres_store(self.url, clock=SystemClock(), patience=PATIENCE, dialect=Ticking(clock))
+        return open_postgres_store(
+            self.url, clock=SystemClock(), patience=PATIENCE, dialect=Ticking(clock), reading=Ticking(clock, reads=True)
+        )

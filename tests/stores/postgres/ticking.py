@@ -10,12 +10,12 @@ from orchestrator.stores.postgres.store import APPEND
 class Ticking:
     """The dialect of Postgres, with another clock than the server's."""
 
-    for_update = "FOR UPDATE"
-    skip_locked = "FOR UPDATE SKIP LOCKED"
     append_to_journal = APPEND
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, *, reads: bool = False) -> None:
         self._clock = clock
+        self.for_update = "" if reads else "FOR UPDATE"
+        self.skip_locked = "" if reads else "FOR UPDATE SKIP LOCKED"
 
     @property
     def now(self) -> str:
