@@ -17,7 +17,7 @@ test-distributed: $(VENV)/.dev ## Run the tests that need Postgres and Valkey or
 	@$(BIN)/pytest -q -m "distributed and not torture" -n auto --dist loadfile
 
 test-torture: $(VENV)/.dev ## Run floods, crowds of watchers and kills; with Docker, Postgres and Redis where they are
-	@$(BIN)/pytest -q -m torture
+	@$(BIN)/pytest -q -m torture -n auto --dist loadfile
 
 test-docker: $(VENV)/.dev ## Run the tests that need a Docker daemon
 	@$(BIN)/pytest -q -m "docker and not torture"

@@ -14,7 +14,8 @@ from tests.e2e.serving import FINAL, Serving, eventually
 
 pytestmark = pytest.mark.torture
 GROWTH_MEGABYTES = 100
-SPOOL_BYTES = spool.MAX_SEGMENTS * (spool.SEGMENT_BYTES + 2 * spool.MAX_FRAME_BYTES)
+# One more than there can be: between two looks at a directory one may be freed and another begun.
+SPOOL_BYTES = (spool.MAX_SEGMENTS + 1) * (spool.SEGMENT_BYTES + 2 * spool.MAX_FRAME_BYTES)
 MANY = 60_000_000  # lines, about 500 MB: many times what a spool may hold
 NUMBERED = "exec timeout -s TERM {seconds} seq 1000000000000"
 UNBROKEN = "exec timeout -s TERM {seconds} cat /dev/zero"
