@@ -92,3 +92,4 @@ async def test_after_a_lost_connection_everything_is_worth_a_look():
             await first.until(lambda heard: EVERYTHING in heard)
             await second.until(lambda heard: EVERYTHING in heard)
             await _ring_until_heard(one, second)
+            assert first.heard.count(EVERYTHING) == second.heard.count(EVERYTHING) == 1
