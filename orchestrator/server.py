@@ -11,7 +11,7 @@ import signal
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
@@ -59,31 +59,38 @@ async def serve(settings: ServerSettings) -> None:
 
     They are attached again at the next start. A second signal leaves at once.
     """
-    stopped = asyncio.Event()
+    stop = _Stop(asyncio.current_task())
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, _stop, stopped)
-    async with AsyncExitStack() as stack:
-        opening = asyncio.ensure_future(stack.enter_async_context(open_server(settings)))
-        stopping = asyncio.ensure_future(stopped.wait())
-        await asyncio.wait({opening, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        stopping.cancel()
-        if not opening.done():
-            log.info("stopped before it was ready")
-            opening.cancel()
-            await asyncio.wait({opening})
-            return
-        log.info("ready", extra={"url": opening.result(), "pid": os.getpid()})
-        if not settings.is_loopback:
-            log.warning("others can reach this server: every request needs a token", extra={"host": settings.host})
-        await stopped.wait()
-        log.info("draining; running jobs go on and are attached again at the next start")
+        loop.add_signal_handler(number, stop.ask)
+    try:
+        # Opened and closed in this one task: that is where a failure of the engine is raised, and ends the server.
+        async with open_server(settings) as url:
+            stop.starting = None
+            log.info("ready", extra={"url": url, "pid": os.getpid()})
+            if not settings.is_loopback:
+                log.warning("others can reach this server: every request needs a token", extra={"host": settings.host})
+            await stop.asked.wait()
+            log.info("draining; running jobs go on and are attached again at the next start")
+    except asyncio.CancelledError:
+        if stop.starting is None or not stop.asked.is_set():
+            raise
+        log.info("stopped before it was ready")
 
 
-def _stop(stopped: asyncio.Event) -> None:
-    if stopped.is_set():
-        os._exit(130)
-    stopped.set()
+@dataclass(slots=True)
+class _Stop:
+    """The wish to end the server. `starting` is the task to break off while it has not opened yet."""
+
+    starting: asyncio.Task[None] | None
+    asked: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def ask(self) -> None:
+        if self.asked.is_set():
+            os._exit(130)
+        self.asked.set()
+        if self.starting is not None:
+            self.starting.cancel()
 
 
 def raise_descriptor_limit() -> tuple[int, int]:

@@ -12,7 +12,8 @@ import pytest
 
 from orchestrator.config import load_settings
 from orchestrator.errors import UnavailableError
-from orchestrator.server import STAGES, Stages, open_server
+from orchestrator.jobs.dispatch import Dispatcher
+from orchestrator.server import STAGES, Stages, open_server, serve
 
 ORDER = ["store", "cache", "engine", "doors"]
 
@@ -150,3 +151,20 @@ async def test_it_answers_but_is_not_ready_until_it_knows_what_was_running(setti
             assert (await answer.json())["details"] == {"store": "ok", "cache": "memory", "engine": "ok"}
     assert json.loads((settings.data_dir / "server.json").read_text())["url"] == url
     await opening.__aexit__(None, None, None)
+
+
+async def test_a_server_whose_engine_breaks_down_ends_instead_of_answering_for_ever(settings, monkeypatch):
+    """Whoever started it notices and starts it again; a server that answers and runs nothing looks healthy."""
+    broken = asyncio.Event()
+
+    async def break_down(self, tasks):
+        broken.set()
+        raise BoomError
+
+    monkeypatch.setattr(Dispatcher, "_claim", break_down)
+    async with asyncio.timeout(30) as limit:
+        with pytest.raises(BaseExceptionGroup) as refused:
+            await serve(settings)
+    assert not limit.expired()
+    assert broken.is_set()
+    assert isinstance(_leaf(refused.value), BoomError)
