@@ -23,7 +23,7 @@ from orchestrator.model.jobs import Claim, JobId, Reason, process_name
 from orchestrator.model.specs import ExecutorKind
 
 SWEEP_SECONDS = 30.0
-ROUNDS_TO_RETURN = 3  # of renewing, after the store was away, before a lease that has expired means anything
+ROUNDS_TO_RETURN = 3  # of renewing, after the store was away, before another's lease that has expired means anything
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +75,7 @@ class Dispatcher:
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)  # held from looking at the queue to supervising
     _looking: asyncio.Event = field(default_factory=asyncio.Event)
     _claiming: bool = True
-    _returning: int = 0  # rounds that are left until then
+    _returning: int = ROUNDS_TO_RETURN  # rounds that are left until then; at a start nobody knows how long it was away
 
     def wake(self) -> None:
         """Look at the queue now."""
@@ -136,14 +136,13 @@ class Dispatcher:
             lease=self.leases.length,
             alone=alone,
             kin=self.kin,
-            strays_after=self.strays_after,
+            strays_after=None if self._returning else self.strays_after,
         )
 
     async def _sweep(self) -> None:
         """Remove processes of ours that no running job owns: their results are stored, or they were given up."""
         supervised = [supervision.claim for supervision in self._running.values()]
-        async with self.store.read() as repos:
-            keep = await repos.jobs.processes()
+        keep = await persist(self._processes)
         keep |= {claim.process for claim in supervised if claim.process is not None}
         keep |= {process_name(claim.job.id, claim.job.attempt) for claim in supervised}
         for kind, executor in self.executors.items():
@@ -171,6 +170,10 @@ class Dispatcher:
             self.observer.job_finished(job)
             self.feed.changed(job)
             self.runner.follow()
+
+    async def _processes(self) -> frozenset[str]:
+        async with self.store.read() as repos:
+            return await repos.jobs.processes()
 
     async def _claim(self, tasks: asyncio.TaskGroup) -> None:
         async with self._turn:
@@ -252,7 +255,7 @@ class Dispatcher:
                 await repos.jobs.renew(self.owner, lease=self.leases.length, jobs=frozenset(self._running))
                 unwanted = await repos.jobs.cancel_requested(self.owner)
                 expired: list[Claim] = []
-                if self._claiming and not self._returning:
+                if self._claiming:
                     expired = await self._adopt(repos, alone=False)
             self._returning = max(0, self._returning - 1)
             for claim in expired:
