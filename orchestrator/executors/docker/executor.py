@@ -15,9 +15,9 @@ from orchestrator.contracts.executor import Availability, Executor, Placement, P
 from orchestrator.errors import ConflictError, StartFailedError, UnavailableError
 from orchestrator.executors.docker.container import FILES, SOCKETS, WORKSPACE, container_body
 from orchestrator.executors.docker.engine import Answer, Engine, filters, open_engine
-from orchestrator.executors.docker.images import never_pulled, pull
+from orchestrator.executors.docker.images import advised, never_pulled, pull
 from orchestrator.executors.docker.preflight import Preflight
-from orchestrator.executors.docker.process import DockerProcess, inspect, remove_container
+from orchestrator.executors.docker.process import DockerProcess, inspect, pauses, remove_container
 from orchestrator.executors.docker.settings import DockerSettings, find_endpoint
 from orchestrator.executors.docker.state import INSTALLATION_LABEL, Container, Created, Summary
 from orchestrator.executors.docker.tied import Tie, open_tie
@@ -46,6 +46,7 @@ class DockerExecutor:
         # Past some eight at a time the engine starts containers no faster, each only takes longer.
         self._starting = asyncio.Semaphore(2 * (os.cpu_count() or 1))
         self._unread: set[DockerProcess] = set()
+        self._unsure: set[str] = set()  # names of containers that may have been made: the engine did not answer
 
     @property
     def kind(self) -> ExecutorKind:
@@ -66,9 +67,11 @@ class DockerExecutor:
         if pulled:
             await self._pull(image)
         give_up = self._settings.clock.monotonic() + 2 * self._settings.settle_seconds
+        self._unsure.discard(spec.name)
         while True:
             async with self._starting:
                 answer = await self._create(spec)
+                await self._discard_unsure()
                 if answer.ok:
                     return await self._launch(spec, Created.model_validate_json(answer.body).id)
             if _lacks_image(answer) and not pulled:
@@ -121,9 +124,22 @@ class DockerExecutor:
     async def _create(self, spec: ProcessSpec) -> Answer:
         body = container_body(spec, self._settings)
         seconds = self._settings.start_timeout_seconds
-        return await self._engine.call(
-            "POST", "/containers/create", query={"name": spec.name}, body=body, seconds=seconds
-        )
+        try:
+            return await self._engine.call(
+                "POST", "/containers/create", query={"name": spec.name}, body=body, seconds=seconds
+            )
+        except BaseException:  # cancelled too: the engine may have heard it
+            self._unsure.add(spec.name)
+            raise
+
+    async def _discard_unsure(self) -> None:
+        """The engine answers again: remove what it made meanwhile and nobody will start."""
+        while self._unsure:
+            name = self._unsure.pop()
+            try:
+                await self.attach(name)  # which removes it
+            except (UnavailableError, ConflictError) as error:
+                log.info("a container is left for the sweep", extra={"process_name": name, "error": error.message})
 
     async def _launch(self, spec: ProcessSpec, container: str) -> Process:
         """Check, attach, start. What cannot be started is removed; after any other failure `attach` says what is."""
@@ -162,9 +178,13 @@ class DockerExecutor:
 
     async def _send_start(self, spec: ProcessSpec, container: str) -> None:
         """Sent once and never again: a second start would run a short script twice."""
-        answer = await self._engine.call(
-            "POST", f"/containers/{container}/start", seconds=self._settings.start_timeout_seconds
-        )
+        try:
+            answer = await self._engine.call(
+                "POST", f"/containers/{container}/start", seconds=self._settings.start_timeout_seconds
+            )
+        except UnavailableError as error:
+            await self._find_out(spec.name, container, error)
+            return
         if answer.ok:
             return
         words = answer.message
@@ -175,7 +195,31 @@ class DockerExecutor:
         if answer.status < 500:
             raise _invalid(f"The Docker engine refuses to start the container {spec.name}: {words}")
         await self._discard(container)
-        raise UnavailableError(f"The Docker engine could not start the container {spec.name}: {words}")
+        raise UnavailableError(f"The Docker engine could not start the container {spec.name}: {advised(words)}")
+
+    async def _find_out(self, name: str, container: str, error: UnavailableError) -> None:
+        """
+        A start was not answered. Return where the container was started all the same, raise `error` where it never will be.
+
+        An engine that hangs hears the start when it goes on: until it says what is, the job is neither run again nor
+        given up.
+        """
+        log.warning("was it started?", extra={"process_name": name, "error": error.message})
+        every = pauses()
+        give_up = self._settings.clock.monotonic() + self._settings.unsure_seconds
+        while self._settings.clock.monotonic() < give_up:
+            try:
+                found = await inspect(self._engine, container)
+            except UnavailableError as again:
+                log.info("asking again", extra={"process_name": name, "error": again.message})
+            else:
+                if found is None:
+                    break
+                if found.state.was_started:
+                    return
+                await self._discard(container)  # where it is started at this moment, that fails, and is seen next
+            await asyncio.sleep(next(every))
+        raise error
 
     async def _join(self, name: str) -> Process | None:
         """Attach to the container that has the name once its maker has started it; None where there is none yet."""
@@ -272,7 +316,7 @@ def _not_created(answer: Answer, spec: ProcessSpec) -> StartFailedError | Unavai
         return UnavailableError(f"The name {spec.name} is taken on the Docker engine, but no container has it: {words}")
     if answer.status < 500 or any(hint in words.lower() for hint in NOT_IN_IMAGE):
         return _invalid(f"The Docker engine refuses the container of this job (image {spec.image}): {words}")
-    return UnavailableError(f"The Docker engine could not make the container {spec.name}: {words}")
+    return UnavailableError(f"The Docker engine could not make the container {spec.name}: {advised(words)}")
 
 
 def _invalid(message: str) -> StartFailedError:

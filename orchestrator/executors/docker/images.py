@@ -55,6 +55,13 @@ def never_pulled(image: str) -> StartFailedError:
     )
 
 
+def advised(words: str) -> str:
+    """The engine's own words, with what to do where its disk is full."""
+    if "no space left on device" not in words.lower():
+        return words
+    return f"its disk is full ({words.rstrip('.')}). Free some (docker system prune), or give it a larger one."
+
+
 def split_reference(image: str) -> tuple[str, str | None]:
     """Split off the tag; `latest` where there is none, for without one the engine would fetch them all."""
     if "@" in image:
@@ -74,6 +81,10 @@ def _raise_error_in(line: bytes, image: str) -> None:
 
 
 def _not_to_be_had(image: str, words: str) -> StartFailedError:
+    if advised(words) != words:
+        return StartFailedError(
+            f"The image {image} could not be pulled: {advised(words)}", reason=Reason.IMAGE_UNAVAILABLE
+        )
     return StartFailedError(
         f"The image {image} is not here and could not be pulled: {words.rstrip('.')}. Check its name and that the "
         "engine can reach and may read that registry, or load the image on the engine (docker load, docker build).",

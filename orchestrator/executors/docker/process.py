@@ -15,7 +15,7 @@ from orchestrator.contracts.executor import Exit, Signal
 from orchestrator.errors import UnavailableError
 from orchestrator.executors.docker.engine import Engine
 from orchestrator.executors.docker.frames import FrameCutter, joined, parse_stamp, split_stamp
-from orchestrator.executors.docker.outside import ended_by_engine_going_down
+from orchestrator.executors.docker.outside import Ender, who_ended
 from orchestrator.executors.docker.reached import Reached
 from orchestrator.executors.docker.signals import kill, terminate
 from orchestrator.executors.docker.state import Container, State, exit_of, moment, removed
@@ -85,7 +85,7 @@ class DockerProcess:
 
     async def wait(self) -> Exit:
         was_away = False
-        pauses = _pauses()
+        every = pauses()
         while self._exit is None:
             try:
                 was_away |= not await self._stopped()
@@ -93,11 +93,10 @@ class DockerProcess:
                 if found is None:
                     self._exit = removed()
                 elif not found.running:
-                    was_away = was_away or await self._was_ended_by_engine(found)
-                    self._exit = exit_of(found, engine_was_away=was_away, signalled=self._signalled)
+                    self._exit = await self._read_exit(found, was_away=was_away)
             except UnavailableError as error:
                 was_away = True
-                pause = next(pauses)
+                pause = next(every)
                 log.warning("waiting for the engine", extra={"process_name": self._name, "error": error.message})
                 await asyncio.sleep(pause)
         return self._exit
@@ -161,7 +160,7 @@ class DockerProcess:
 
     async def _read_log(self, reached: Reached) -> AsyncGenerator[Chunk, None]:
         """Yield what lies behind `reached`, until a log was read to its end that began after the container's end."""
-        pauses = _pauses()
+        every = pauses()
         while True:
             try:
                 state = await self._inspect()
@@ -171,12 +170,12 @@ class DockerProcess:
                     async for chunk in chunks:
                         reached.take(chunk.stream, chunk.data)
                         yield chunk
-                        pauses = _pauses()
+                        every = pauses()
                 if not state.running:
                     return
             except UnavailableError as error:
                 log.warning("reading again soon", extra={"process_name": self._name, "error": error.message})
-            await asyncio.sleep(next(pauses))
+            await asyncio.sleep(next(every))
 
     async def _records(self, reached: Reached, *, follow: bool) -> AsyncGenerator[Chunk, None]:
         """One reading of the log from its beginning. Ends early, without an error, where the stream was cut."""
@@ -218,10 +217,16 @@ class DockerProcess:
             return False
         return True
 
-    async def _was_ended_by_engine(self, state: State) -> bool:
-        if self._signalled or not state.may_be_ended_from_outside:
-            return False
-        return await ended_by_engine_going_down(self._engine, self._container, state)
+    async def _read_exit(self, state: State, *, was_away: bool) -> Exit:
+        ender, sent = None, ""
+        if state.may_be_ended_from_outside and not self._signalled:
+            ender, sent = await who_ended(self._engine, self._container, state, was_away=was_away)
+        return exit_of(
+            state,
+            by_engine=ender is Ender.ENGINE,
+            sent=sent if ender is Ender.HAND else None,
+            signalled=self._signalled,
+        )
 
     async def _inspect(self) -> State | None:
         container = await inspect(self._engine, self._container)
@@ -246,7 +251,7 @@ async def inspect(engine: Engine, container: str) -> Container | None:
 
 async def remove_container(engine: Engine, container: str) -> None:
     """Kill and remove, and wait until it is gone. Fine when it is gone already."""
-    pauses = _pauses()
+    every = pauses()
     try:
         async with asyncio.timeout(REMOVAL_SECONDS):
             while True:
@@ -255,14 +260,14 @@ async def remove_container(engine: Engine, container: str) -> None:
                     return
                 # 409: somebody else is removing it; 500: a mount is still busy
                 log.info("removing again", extra={"process_name": container, "error": answer.message})
-                await asyncio.sleep(next(pauses))
+                await asyncio.sleep(next(every))
     except TimeoutError as error:
         raise UnavailableError(
             f"The container {container} could not be removed within {REMOVAL_SECONDS:g} s; `docker rm -f` may say why."
         ) from error
 
 
-def _pauses() -> Iterator[float]:
+def pauses() -> Iterator[float]:
     yield from PAUSES
     while True:
         yield PAUSES[-1]

@@ -47,6 +47,7 @@ class DockerSettings:
     start_timeout_seconds: float = 120.0
     pull_idle_seconds: float = 300.0
     settle_seconds: float = 5.0
+    unsure_seconds: float = 600.0
     clock: Clock = field(default_factory=MachineClock)
 
 

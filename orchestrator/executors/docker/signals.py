@@ -38,6 +38,10 @@ async def _term_all(engine: Engine, container: str) -> bool:
     """Whether a command in the container could send the signal, or there was nothing to send it to."""
     body: Json = {"Cmd": list(TERM_ALL), "AttachStdout": True, "AttachStderr": True}
     made = await engine.call("POST", f"/containers/{container}/exec", body=body)
+    if made.status == 409 and "paused" in made.message:
+        # Somebody paused it: no process there can do anything about a signal, nor can one be started.
+        await engine.call("POST", f"/containers/{container}/unpause")
+        made = await engine.call("POST", f"/containers/{container}/exec", body=body)
     if made.status in (404, 409):
         return True
     if not made.ok:

@@ -88,13 +88,13 @@ def moment(time: datetime) -> datetime | None:
     return None if time.year <= 1 else time.astimezone(UTC)
 
 
-def exit_of(state: State, *, engine_was_away: bool, signalled: bool) -> Exit:
+def exit_of(state: State, *, by_engine: bool, sent: str | None, signalled: bool) -> Exit:
     """
     Read the end of a container that is not running.
 
-    An end by KILL or TERM that nobody here `signalled` is the remover's where the container is being removed, and the
-    engine's own where it could not be reached meanwhile: it stops its containers when it stops, and what it still
-    finds on its return.
+    An end by KILL or TERM that nobody here `signalled` is the remover's where the container is being removed. Where it
+    was the engine's own (`by_engine`), the script was not to blame, and whether it had done its work is unknown. A
+    signal `sent` by hand is an end like any other, and said.
     """
     code: int | None = state.exit_code
     reason: Reason | None = None
@@ -109,9 +109,16 @@ def exit_of(state: State, *, engine_was_away: bool, signalled: bool) -> Exit:
         pass
     elif state.is_being_removed:
         return replace(removed(), started_at=started, finished_at=finished)
-    elif engine_was_away:
-        note = f"The Docker engine went away while the script ran and ended it (exit status {code})."
+    elif by_engine:
+        note = (
+            f"The Docker daemon was stopped while the script ran, and ended it (exit status {code}). With "
+            '"live-restore": true in /etc/docker/daemon.json scripts outlive the daemon.'
+        )
         code, reason = None, Reason.LOST
+    elif sent is not None:
+        note = (
+            f"Somebody ended the container by hand: the Docker daemon was told to send it {sent} (exit status {code})."
+        )
     return Exit(code=code, reason=reason, note=note, started_at=started, finished_at=finished)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import json
 import subprocess
@@ -74,25 +75,40 @@ class Proxy:
     Stands in front of the engine and breaks connections.
 
     `cuts` maps a piece of a request's path to the numbers of bytes after which the answers to such requests are cut
-    off, one number each, then they pass. `is_down` closes every new connection at once.
+    off, one number each, then they pass. `holds` maps a piece of a request's path to the event before which such
+    requests do not reach the engine; `held` is set when there is one. `is_down` closes every new connection at once.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, engine: str = SOCKET) -> None:
+        self._engine = engine
         self.cuts: dict[str, list[int]] = {}
+        self.holds: dict[str, asyncio.Event] = {}
+        self.held = asyncio.Event()
         self.is_down = False
         self.seen: list[str] = []
         self.cut = asyncio.Event()
         self._open: set[asyncio.StreamWriter] = set()
+        self._serving: set[asyncio.Task[None]] = set()
 
     def drop_all(self) -> None:
         for writer in self._open:
             writer.close()
 
+    async def close(self) -> None:
+        """Drop everything, and wait until it is gone: a socket left open would be noticed in another test."""
+        self.drop_all()
+        if self._serving:
+            await asyncio.wait(self._serving, timeout=10)
+
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._serving.add(task)
+        task.add_done_callback(self._serving.discard)
         if self.is_down:
             writer.close()
             return
-        upstream_reader, upstream_writer = await asyncio.open_unix_connection(SOCKET)
+        upstream_reader, upstream_writer = await asyncio.open_unix_connection(self._engine)
         both = {writer, upstream_writer}
         self._open |= both
         limit: list[int] = []  # how much more of the answer may pass, where it is to be cut
@@ -107,6 +123,8 @@ class Proxy:
             self._open -= both
             for end in both:
                 end.close()
+                with contextlib.suppress(OSError):
+                    await end.wait_closed()
 
     async def _ask(self, reader: asyncio.StreamReader, upstream: asyncio.StreamWriter, limit: list[int]) -> None:
         while data := await reader.read(65536):
@@ -116,9 +134,16 @@ class Proxy:
                 for path, numbers in self.cuts.items():
                     if path in line and numbers:
                         limit.append(numbers.pop(0))
+                await self._hold(line)
             upstream.write(data)
             await upstream.drain()
         upstream.close()
+
+    async def _hold(self, line: str) -> None:
+        for path, event in self.holds.items():
+            if path in line:
+                self.held.set()
+                await event.wait()
 
     async def _answer(self, upstream: asyncio.StreamReader, writer: asyncio.StreamWriter, limit: list[int]) -> None:
         while data := await upstream.read(65536):
@@ -135,11 +160,11 @@ class Proxy:
 
 
 @asynccontextmanager
-async def open_proxy(path: Path) -> AsyncIterator[Proxy]:
-    proxy = Proxy()
+async def open_proxy(path: Path, engine: str = SOCKET) -> AsyncIterator[Proxy]:
+    proxy = Proxy(engine)
     server = await asyncio.start_unix_server(proxy.serve, str(path))
     try:
         yield proxy
     finally:
         server.close()
-        proxy.drop_all()
+        await proxy.close()

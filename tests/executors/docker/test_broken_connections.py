@@ -12,8 +12,8 @@ from orchestrator.contracts.executor import Executor, Process
 from orchestrator.errors import InvalidError, UnavailableError
 from orchestrator.executors.docker.engine import explain
 from orchestrator.executors.docker.settings import find_endpoint
-from orchestrator.model.jobs import Reason
-from tests.executors.docker.engine_for_tests import Proxy, docker, make_spec, open_executor, open_proxy
+from tests.executors.docker.engine_for_tests import Proxy, containers_of, docker, make_spec, open_executor, open_proxy
+from tests.executors.docker.private_daemon import until
 from tests.suites.executor_suite import finish, read_until
 
 docker_only = [pytest.mark.docker, pytest.mark.usefixtures("nothing_left")]
@@ -93,9 +93,10 @@ class TestThroughAProxy:
             proxy.is_down = False
         return seeing.result().stdout, seeing.result().stderr
 
-    async def test_a_script_that_was_ended_while_the_engine_was_away_is_lost(
+    async def test_a_script_that_was_ended_by_hand_while_the_connection_was_away_keeps_its_exit_status(
         self, proxy: Proxy, executor: Executor, tmp_path: Path
     ):
+        """The engine itself was there all the time: it knows of the signal, and did not end the script."""
         process = await executor.start(make_spec(tmp_path, "echo up; sleep 1000"))
         await read_until(process, b"up\n")
         async with asyncio.TaskGroup() as tasks:
@@ -105,8 +106,8 @@ class TestThroughAProxy:
             proxy.drop_all()
             await asyncio.to_thread(docker, "kill", process.name)
             proxy.is_down = False
-        assert (waiting.result().code, waiting.result().reason) == (None, Reason.LOST)
-        assert "went away" in (waiting.result().note or "")
+        assert (waiting.result().code, waiting.result().reason) == (137, None)
+        assert "by hand" in (waiting.result().note or "")
         await process.remove()
 
     @staticmethod
@@ -115,18 +116,36 @@ class TestThroughAProxy:
             while not any(path in line for line in proxy.seen):
                 await asyncio.sleep(0.01)  # polling with a deadline: the proxy announces nothing
 
-    async def test_a_start_whose_answer_is_lost_is_found_by_attaching(
-        self, proxy: Proxy, executor: Executor, tmp_path: Path
-    ):
+    async def test_a_start_whose_answer_is_lost_is_asked_after(self, proxy: Proxy, executor: Executor, tmp_path: Path):
         proxy.cuts["/start"] = [0]
-        spec = make_spec(tmp_path, "echo ran; exit 3")
-        with pytest.raises(UnavailableError):
-            await executor.start(spec)
-        found = await executor.attach(spec.name)
-        assert found is not None
-        seen = await finish(found)
+        process = await executor.start(make_spec(tmp_path, "echo ran; exit 3"))
+        seen = await finish(process)
         assert (seen.stdout, seen.exit.code) == (b"ran\n", 3)
-        await found.remove()
+        await process.remove()
+
+    async def test_a_start_that_the_engine_hears_late_starts_nothing(self, proxy: Proxy, tmp_path: Path):
+        proxy.holds["/start"] = asyncio.Event()
+        spec = make_spec(tmp_path, "echo ran")
+        async with open_executor(tmp_path, endpoint=f"unix://{tmp_path}/p.sock", start_timeout_seconds=0.3) as executor:
+            with pytest.raises(UnavailableError, match="did not answer"):
+                await executor.start(spec)
+            proxy.holds["/start"].set()
+            assert await executor.attach(spec.name) is None
+        assert proxy.held.is_set()
+
+    async def test_what_is_made_after_nobody_waits_for_it_any_more_is_removed_with_the_next_start(
+        self, proxy: Proxy, tmp_path: Path
+    ):
+        proxy.holds["/create"] = late = asyncio.Event()
+        forgotten = make_spec(tmp_path, "echo ran")
+        async with open_executor(tmp_path, endpoint=f"unix://{tmp_path}/p.sock", start_timeout_seconds=3.0) as executor:
+            with pytest.raises(UnavailableError, match="did not answer"):
+                await executor.start(forgotten)
+            late.set()
+            await asyncio.to_thread(until, lambda: forgotten.name in containers_of(tmp_path), "it to be made")
+            process = await executor.start(make_spec(tmp_path, "echo next"))
+            assert containers_of(tmp_path) == [process.name]
+            await process.remove()
 
 
 async def test_no_socket_says_what_to_do(tmp_path: Path):
@@ -149,11 +168,15 @@ async def test_a_socket_nobody_listens_on_says_what_to_do(tmp_path: Path):
 
 
 async def test_an_engine_that_never_answers_is_given_up_within_the_bounds(tmp_path: Path):
-    ended = asyncio.Event()
+    serving: set[asyncio.Task[None]] = set()
 
-    async def be_silent(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await ended.wait()
+    async def be_silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        serving.add(task)
+        await reader.read()  # until the other side has had enough
         writer.close()
+        await writer.wait_closed()
 
     server = await asyncio.start_unix_server(be_silent, str(tmp_path / "mute.sock"))
     endpoint = f"unix://{tmp_path}/mute.sock"
@@ -168,8 +191,8 @@ async def test_an_engine_that_never_answers_is_given_up_within_the_bounds(tmp_pa
             await executor.attach("cronium-tests-none-1")
         with pytest.raises(UnavailableError):
             await executor.sweep(frozenset())
-    ended.set()
     server.close()
+    await asyncio.wait(serving, timeout=10)
 
 
 async def answered(tmp_path: Path, body: str) -> str:
