@@ -13,6 +13,7 @@ from pathlib import Path
 
 from benchmarks import backends
 from benchmarks.figures import interleaved, milliseconds, p50, row
+from benchmarks.jobs import bench_jobs
 from benchmarks.requests import bench_requests
 from benchmarks.serving import CRONIUM, IMAGE, Server
 
@@ -89,6 +90,7 @@ def main() -> None:
         bench_command_line(Path(directory))
         bench_server(Path(directory))
         bench_requests(Path(directory))
+        bench_jobs(Path(directory))
     backends.main()
 
 

@@ -19,11 +19,12 @@ from orchestrator.cli.interruption import Interruption
 from orchestrator.cli.script import read_script, read_text
 from orchestrator.cli.show import Canvas, ScriptShow, WorkflowShow
 from orchestrator.errors import InvalidError
+from orchestrator.jobs.spec_values import MAX_PIDS
 from orchestrator.jobs.submit import Submission
 from orchestrator.model.documents import job_document, run_document
 from orchestrator.model.jobs import Job, JobStatus, Reason, TriggerKind
 from orchestrator.model.json import Json
-from orchestrator.model.specs import ExecutorKind, JobSpec, Language, Script
+from orchestrator.model.specs import ExecutorKind, JobSpec, Language, Limits, Script
 from orchestrator.model.workflows import RunStatus, Workflow
 from orchestrator.places import (
     is_queue_of_dead_command,
@@ -97,6 +98,8 @@ def script_spec(request: RunRequest) -> JobSpec:
         args=(*options, *request.args),
         input=request.given,
         timeout=_timeout(request.timeout),
+        # Here a script may do what its caller may; in a container it is limited as everywhere.
+        limits=Limits() if request.image else Limits(pids=MAX_PIDS),
     )
 
 

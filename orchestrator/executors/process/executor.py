@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 IGNORABLE = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT)  # by nohup(1), and by a shell for what it runs with `&`
 MARKS = ("CRONIUM_EXECUTION_ID", "CRONIUM_ATTEMPT")
 PREFIX = "cronium-"
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +81,10 @@ class ProcessExecutor:
         try:
             places.make(directory, _marks(spec))
         except OSError as error:
-            raise UnavailableError(f"{directory} could not be made: {error.strerror}. Make room or rights.") from error
+            message = f"{directory} could not be made: {error.strerror}. Make room or rights."
+            if error.errno in NO_ROOM:
+                raise StartFailedError(message, reason=Reason.LIMIT) from error
+            raise UnavailableError(message) from error
         answer: Mapping[str, object] = {"state": spool.TAKEN}
         if places.claim(directory) is None:
             answer = await self.zygotes.ask(request, spec.stdin)
@@ -90,6 +94,9 @@ class ProcessExecutor:
             answer = _failure(directory) or answer
         if answer["state"] == spool.FAILED:
             await remove_spool(directory)
+            if answer.get("stage") == "spool":
+                message = f"The output of {spec.name} finds no place in {directory} ({answer.get('text')}): make room."
+                raise StartFailedError(message, reason=Reason.LIMIT)
             raise StartFailedError(_explained(spec, answer), reason=Reason.INVALID)
         taken = await self.attach(spec.name)
         if taken is None:
@@ -162,6 +169,7 @@ def _request(spec: ProcessSpec, directory: Path) -> dict[str, object]:
             "env": {_text(name): _text(value) for name, value in spec.env.items()},
             "workdir": _text(spec.workdir),
             "tied": spec.tied,
+            "pids": spec.limits.pids,
         }
     except ValueError as error:
         raise StartFailedError(

@@ -1,4 +1,4 @@
-"""What only Linux offers and Python has no name for: prctl(2)."""
+"""What only Linux offers: prctl(2), for which Python has no name, and going before others, see sched(7)."""
 
 from __future__ import annotations
 
@@ -26,6 +26,19 @@ def name_this_process(name: str) -> None:
     """Set what `ps` and `top` show, at most 15 bytes."""
     buffer = ctypes.create_string_buffer(name.encode()[:15])
     _prctl(_PR_SET_NAME, ctypes.addressof(buffer))
+
+
+def go_first(first: bool) -> None:
+    """
+    Have the CPU before all ordinary processes, or be one of them again.
+
+    Does nothing without the right to: root has it, and others whose limit of real-time priority (RLIMIT_RTPRIO) is not 0.
+    """
+    policy = os.SCHED_FIFO if first else os.SCHED_OTHER
+    try:
+        os.sched_setscheduler(0, policy | os.SCHED_RESET_ON_FORK, os.sched_param(int(first)))
+    except OSError:
+        pass  # then among a thousand runnable processes we have a thousandth of the time
 
 
 def _prctl(option: int, value: int) -> None:

@@ -175,11 +175,12 @@ def _read_exit(directory: Path) -> Exit | None:
         return None
     started, finished = end["started_ns"], end["finished_ns"]
     code, note, failure = end.get("code"), end.get("note"), end.get("failure")
+    reason = Reason.LIMIT if end.get("limited") else None
     if isinstance(failure, dict):  # attached to in the moment between claim and exec
-        note = f"The script could not be started: {failure.get('text')}."
+        note, reason = f"The script could not be started: {failure.get('text')}.", Reason.INVALID
     return Exit(
         code=code if isinstance(code, int) else None,
-        reason=None if failure is None else Reason.INVALID,
+        reason=reason,
         note=note if isinstance(note, str) else None,
         started_at=utc(started) if isinstance(started, int) else None,
         finished_at=utc(finished) if isinstance(finished, int) else None,

@@ -14,7 +14,7 @@ from orchestrator.executors.process import spool
 
 RESERVE_BYTES = 256 * 1024 * 1024  # left free on the disk, or a twentieth of a small one: others write there too
 LOOK_EVERY_BYTES = 8 * 1024 * 1024
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # the last: a disk with errors, remounted by the kernel
 _BEGIN = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
 _NEW = "new."
 

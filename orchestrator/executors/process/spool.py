@@ -9,8 +9,8 @@ output    frames: a header (`HEADER`), then the data, appended as the script wri
           much of each stream came before. A reader that stores it says `COLLECTED`, at first and whenever it has
           removed files that are stored, from the first on; then no further one is begun while `MAX_SEGMENTS` are
           there, and the script waits
-exit      JSON, there when all is over: `code`, `note`, `started_ns`, `finished_ns`; or `failure`, when the script
-          could not be started
+exit      JSON, there when all is over: `code`, `note`, `limited` (whether a limit ended it), `started_ns`,
+          `finished_ns`; or `failure`, when the script could not be started
 control   FIFO: commands to the supervisor, a line each; that it has a reader says that the supervisor lives
 wake      FIFO: the supervisor writes a byte when there is more to read, and hangs up when it ends
 """

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
 from pathlib import Path
 
 from orchestrator.executors.process import spool
 
-ROUNDS = 10  # one of them may fork while we look
+CLEAN_ROUNDS = 5  # in the middle of an exec a process has no environment to be seen
+PAUSE_SECONDS = 0.01
+LONGEST_SECONDS = 2.0  # they may fork while we look, and others wait for us
 
 
 def end_strays(directory: Path) -> None:
@@ -24,10 +27,13 @@ def end_strays(directory: Path) -> None:
     except (FileNotFoundError, ValueError):
         return  # removed, or torn by the end of the machine: then nothing of it runs
     wanted = {os.fsencode(f"{name}={value}") for name, value in marks.items()}
-    for _ in range(ROUNDS if wanted else 0):
-        found = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
-        if not [pid for pid in found if pid != os.getpid() and _end(pid, wanted)]:
-            return
+    deadline, clean = time.monotonic() + LONGEST_SECONDS, 0
+    while wanted and clean < CLEAN_ROUNDS and time.monotonic() < deadline:
+        found = [int(name) for name in os.listdir("/proc") if name.isdigit()]  # noqa: PTH208 - ten times as fast
+        ended = [pid for pid in found if pid != os.getpid() and _end(pid, wanted)]
+        clean = 0 if ended else clean + 1
+        if not ended:
+            time.sleep(PAUSE_SECONDS)
 
 
 def _end(pid: int, wanted: set[bytes]) -> bool:

@@ -14,6 +14,7 @@ import socket
 import time
 
 from orchestrator.executors.process import spool
+from orchestrator.executors.process.crowd import Crowd
 from orchestrator.executors.process.linux import adopt_orphans, name_this_process
 from orchestrator.executors.process.recording import Recording
 from orchestrator.executors.process.script import Program, Script, start_script
@@ -23,6 +24,7 @@ TIED_GRACE_SECONDS = 2.0
 LAST_OUTPUT_SECONDS = 1.0
 FULL_RETRY_SECONDS = 0.5
 EXIT_BYTES = 4096
+REAPED_AT_ONCE = 500
 
 
 def supervise(connection_fd: int, stdin_fd: int | None, tie_fd: int) -> None:
@@ -36,10 +38,13 @@ def supervise(connection_fd: int, stdin_fd: int | None, tie_fd: int) -> None:
             _answer(connection, {"state": spool.TAKEN})
             return
         # All is open before the claim: a claim to run without a reader of `control` means that the supervisor is gone.
-        supervision = _Supervision(tie_fd if request["tied"] else None)
+        supervision = _Supervision(tie_fd if request["tied"] else None, int(request["pids"]))
         os.symlink(spool.RUN, spool.CLAIM)
     except (FileExistsError, FileNotFoundError):  # others were quicker, or have removed the spool
         _answer(connection, {"state": spool.TAKEN})
+        return
+    except OSError as error:  # no room for its files: nothing is claimed, so nothing was started
+        _answer(connection, {"state": spool.FAILED, "stage": "spool", "errno": error.errno, "text": error.strerror})
         return
     failure = supervision.start(request, stdin_fd)
     _answer(connection, {"state": spool.READY} if failure is None else {"state": spool.FAILED, **failure})
@@ -100,8 +105,10 @@ def _program(request: dict[str, object]) -> Program:
 class _Supervision:
     """One script: its streams, its tree, its end."""
 
-    def __init__(self, tie: int | None) -> None:
+    def __init__(self, tie: int | None, pids: int) -> None:
         self._tie = tie
+        self._pids, self._crowd = pids, Crowd(pids)
+        self._crowded = False  # that there were too many is why the script was ended
         self._control = os.open(spool.CONTROL, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
         self._recording = Recording()
         self._exit_name = f"{spool.EXIT}.{os.getpid()}"  # of our own: another supervisor may be after the same claim
@@ -150,6 +157,9 @@ class _Supervision:
             if self._kill_at is not None and time.monotonic() >= self._kill_at:
                 self._kill_at = None
                 self._kill()
+            if self._crowd.is_too_large():
+                self._crowded = self._status is None
+                self._kill()
             self._recording.retry()
             self._pause(self._recording.full)
         complete = kill_all(self._reap)
@@ -172,15 +182,15 @@ class _Supervision:
             return self._killed
         return not self._streams or time.monotonic() >= self._ended_at + LAST_OUTPUT_SECONDS
 
-    def _timeout_ms(self) -> int | None:
-        ends = []
+    def _timeout_ms(self) -> int:
+        ends = [self._crowd.due_at]
         if self._recording.full:
             ends.append(time.monotonic() + FULL_RETRY_SECONDS)
         elif self._status is not None:
             ends.append(self._ended_at + LAST_OUTPUT_SECONDS)
         if self._kill_at is not None:
             ends.append(self._kill_at)
-        return max(0, int((min(ends) - time.monotonic()) * 1000)) + 1 if ends else None
+        return max(0, int((min(ends) - time.monotonic()) * 1000)) + 1
 
     def _handle(self, fd: int) -> None:
         if fd in self._streams:
@@ -190,16 +200,17 @@ class _Supervision:
         elif fd == self._children:
             _drain(fd)
             self._reap()
+            self._crowd.hurry()
         elif fd == self._tie and not os.read(fd, 1):  # nobody writes to it: this is the orchestrator's end
             self._poll.unregister(fd)
-            signal_all(signal.SIGTERM)
+            _terminate()
             self._kill_at = time.monotonic() + TIED_GRACE_SECONDS
 
     def _command(self, data: bytes) -> None:
         *lines, self._commands = (self._commands + data).split(b"\n")
         for line in lines:
             if line == spool.TERM:
-                signal_all(signal.SIGTERM)
+                _terminate()
             elif line == spool.KILL:
                 self._kill()
             elif line == spool.COLLECTED:
@@ -210,8 +221,8 @@ class _Supervision:
         kill_all(self._reap)
 
     def _reap(self) -> bool:
-        """Collect the dead; whether a child is left."""
-        while True:
+        """Collect the dead, not all of those that a fork bomb leaves without end; whether a child is left."""
+        for _ in range(REAPED_AT_ONCE):
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
             except ChildProcessError:
@@ -221,6 +232,7 @@ class _Supervision:
             if pid == self._script and self._status is None:
                 self._status = status
                 self._finished_ns, self._ended_at = time.time_ns(), time.monotonic()
+        return True
 
     def _take(self, fd: int) -> bool:
         """Read once and write a frame; whether there may be more."""
@@ -253,11 +265,16 @@ class _Supervision:
     def _finish(self, *, complete: bool) -> None:
         assert self._status is not None  # noqa: S101 - the loop of `run` ends with it
         notes = []
+        if self._crowded:
+            notes.append(
+                f"The script had more than {self._pids} processes at once, which is its limit, and was ended: "
+                "give it a higher `pids` if it needs them."
+            )
         if not complete:
             notes.append("Some processes of the script could not be ended.")
         if self._recording.full:
             notes.append("The disk was full: the end of the output is missing.")
-        self._keep({"code": exit_code(self._status), "note": " ".join(notes) or None})
+        self._keep({"code": exit_code(self._status), "note": " ".join(notes) or None, "limited": self._crowded})
 
     def _keep(self, end: dict[str, object]) -> None:
         """Write how it ended, all or nothing, and hang up."""
@@ -279,6 +296,12 @@ def exit_code(status: int) -> int:
     """The code people know: the script's own, 128 + n when signal n ended it."""
     code = os.waitstatus_to_exitcode(status)
     return code if code >= 0 else 128 - code
+
+
+def _terminate() -> None:
+    """Ask all to end. What is stopped hears nothing until it goes on."""
+    signal_all(signal.SIGTERM)
+    signal_all(signal.SIGCONT)
 
 
 def _drain(fd: int) -> bytes:
