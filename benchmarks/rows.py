@@ -11,7 +11,7 @@ import apsw
 import asyncpg
 
 from orchestrator.model.specs import JobSpec, Language, Script
-from orchestrator.stores.codec import job_document
+from orchestrator.stores.documents import job_document
 from orchestrator.stores.postgres import open_postgres_store
 from orchestrator.stores.sqlite import open_sqlite_store
 from orchestrator.telemetry.clock import SystemClock

@@ -11,7 +11,7 @@ import secrets
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import ParamSpec
@@ -19,20 +19,23 @@ from typing import ParamSpec
 from orchestrator.contracts.clock import Clock
 from orchestrator.contracts.executor import Executor
 from orchestrator.contracts.observer import Observer, SilentObserver
-from orchestrator.contracts.store import Store
+from orchestrator.contracts.store import EVERYTHING, Store
 from orchestrator.executors.process import ProcessSettings, open_process_executor
 from orchestrator.jobs.abandoned import Settler
+from orchestrator.jobs.admit import Admitter
 from orchestrator.jobs.cancel import Canceller
 from orchestrator.jobs.dispatch import Dispatcher
 from orchestrator.jobs.environment import Surroundings
 from orchestrator.jobs.feed import Feed, Onlooker
+from orchestrator.jobs.finish import ADMIT
 from orchestrator.jobs.follow import Follower
-from orchestrator.jobs.hear import Teller, hearing
+from orchestrator.jobs.hear import CANCEL, Teller, hearing
 from orchestrator.jobs.logs import LogLimits
 from orchestrator.jobs.run import Patience, Runner
 from orchestrator.jobs.runtime_session import RuntimeBackend
 from orchestrator.jobs.submit import Submitter
 from orchestrator.model.ids import RANDOM_BYTES, make_id
+from orchestrator.model.jobs import Job, JobId
 from orchestrator.model.specs import ExecutorKind, Language
 from orchestrator.places import (
     KEY_FILE,
@@ -47,6 +50,8 @@ from orchestrator.stores.sqlite import open_sqlite_store
 from orchestrator.telemetry.clock import SystemClock
 
 SOCKET_NAME = "api.sock"
+# A script that sends half of a call and stops must not keep the socket from whoever serves it next.
+CALLS_END_WITHIN_SECONDS = 3.0
 ParamsP = ParamSpec("ParamsP")
 # How long an orchestrator may be away before others call its jobs lost: its scripts may well run on where it was.
 STRAYS_AFTER = timedelta(minutes=10)
@@ -96,6 +101,7 @@ class Engine:
     dispatcher: Dispatcher
     follower: Follower
     executors: Mapping[ExecutorKind, Executor]
+    supervisors: list[Dispatcher]  # the dispatcher, and one for each dead instance whose jobs are ended here
 
 
 @asynccontextmanager
@@ -162,7 +168,7 @@ def _wire(
         asyncio.get_running_loop().call_later(delay.total_seconds() + 0.01, dispatcher.wake)
 
     instance = instance_of(surroundings.key)
-    owner = f"{instance}:{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+    owner = _owner_of(instance)
     runner = Runner(
         store=store,
         clock=clock,
@@ -191,12 +197,31 @@ def _wire(
         kin=f"{instance}:" if settings.shared else "",
         strays_after=STRAYS_AFTER if settings.shared else None,
     )
+    supervisors = [dispatcher]
+
+    def cancel(job_id: JobId) -> None:
+        for supervisor in supervisors:
+            supervisor.cancel(job_id)
+
+    wake = both(dispatcher.wake, teller.queued)
+    follower.handlers[ADMIT] = Admitter(store=store, clock=clock, wake=wake).follow
+
+    def ended(job: Job) -> None:
+        """A job had to make place for another one: it has ended, or its supervisor is to end it."""
+        if not job.status.is_final:
+            canceller.poke(job.id)
+            return
+        observer.job_finished(job)
+        feed.changed(job)
+        follower.wake()
+
     submitter = Submitter(
         store=store,
         clock=clock,
         observer=observer,
         new_id=lambda prefix: make_id(prefix, clock.now(), os.urandom(RANDOM_BYTES)),
-        wake=both(dispatcher.wake, teller.queued),
+        wake=wake,
+        ended=ended,
         default_executor=settings.default_executor,
         executors=frozenset(executors),
         queue=settings.queue,
@@ -206,7 +231,7 @@ def _wire(
         clock=clock,
         observer=observer,
         feed=feed,
-        poke=both(dispatcher.cancel, teller.cancel),
+        poke=both(cancel, teller.cancel),
         wake=follower.wake,
     )
     return Engine(
@@ -219,7 +244,62 @@ def _wire(
         dispatcher=dispatcher,
         follower=follower,
         executors=executors,
+        supervisors=supervisors,
     )
+
+
+def _owner_of(instance: str) -> str:
+    """A name for the leases of this process on the jobs of an instance, which nobody has had before."""
+    return f"{instance}:{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+
+
+@asynccontextmanager
+async def open_inheritance(settings: EngineSettings, heir: Engine) -> AsyncIterator[Dispatcher]:
+    """
+    Supervise the jobs that another instance left when it died, with what `settings` say it had: state, sockets, executors.
+
+    Its runtime socket is bound again. The heir's feed shows the jobs, its canceller ends them, its follower does what
+    follows. No new job is claimed. Leaving the block leaves what still runs. The caller holds the lock on the state.
+    """
+    async with AsyncExitStack() as stack:
+        backend = RuntimeBackend(store=heir.store, clock=heir.clock, observer=heir.observer)
+        runtime_socket = settings.sockets / SOCKET_NAME
+        await stack.enter_async_context(open_runtime_api(runtime_socket, backend, lazily=False))
+        surroundings = _surroundings(settings)
+        instance = instance_of(surroundings.key)
+        executors = await _open_executors(stack, settings, runtime_socket, surroundings.key)
+        runner = replace(
+            heir.dispatcher.runner, executors=executors, surroundings=surroundings, owner=_owner_of(instance)
+        )
+        dispatcher = heir.dispatcher.heir_of(f"{instance}:", runner)
+        stack.enter_context(heir.store.bell.listen(hearing_cancels(dispatcher)))
+        heir.supervisors.append(dispatcher)
+        stack.callback(heir.supervisors.remove, dispatcher)
+        async with asyncio.TaskGroup() as tasks:
+            working = tasks.create_task(dispatcher.run())
+            try:
+                yield dispatcher
+            finally:
+                working.cancel()
+
+
+def docker_endpoint(settings: EngineSettings) -> str | None:
+    """Where the containers of this wiring are; None where it has none."""
+    if not settings.slots.get(ExecutorKind.DOCKER):
+        return None
+    from orchestrator.executors.docker.settings import find_endpoint
+
+    return find_endpoint(settings.docker_endpoint).text
+
+
+def hearing_cancels(dispatcher: Dispatcher) -> Callable[[str], None]:
+    """What to call with each topic rung elsewhere, for a dispatcher beside one whose hearing does all the rest."""
+
+    def hear(topic: str) -> None:
+        if topic == EVERYTHING or topic.startswith(f"{CANCEL}:"):
+            dispatcher.look()
+
+    return hear
 
 
 def both(first: Callable[ParamsP, None], second: Callable[ParamsP, None]) -> Callable[ParamsP, None]:
@@ -316,7 +396,12 @@ async def _serve_runtime_api(listener: socket.socket, backend: RuntimeBackend, *
         await _connection(listener)
     web = await asyncio.to_thread(importlib.import_module, "aiohttp.web")
     runtime_api = await asyncio.to_thread(importlib.import_module, "runtime_api.app")
-    runner = web.AppRunner(runtime_api.create_app(backend), access_log=None, handle_signals=False)
+    runner = web.AppRunner(
+        runtime_api.create_app(backend),
+        access_log=None,
+        handle_signals=False,
+        shutdown_timeout=CALLS_END_WITHIN_SECONDS,
+    )
     await runner.setup()
     try:
         await web.SockSite(runner, listener).start()

@@ -16,5 +16,5 @@ def enable_workflows(engine: Engine) -> Advancer:
         submitter=engine.submitter,
         canceller=engine.canceller,
     )
-    engine.follower.handlers[ADVANCE_RUN] = advancer.advance
+    engine.follower.handlers[ADVANCE_RUN] = advancer.follow
     return advancer

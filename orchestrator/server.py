@@ -11,7 +11,7 @@ import signal
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from orchestrator.api.limits import RequestLimits
 from orchestrator.api.server import open_api_server
 from orchestrator.api.tokens import new_token
 from orchestrator.app import Engine, EngineSettings, open_engine
+from orchestrator.app_events import open_events
 from orchestrator.app_workflows import enable_workflows
 from orchestrator.caches.backing import Backing
 from orchestrator.caches.memory import MemoryCache
@@ -32,14 +33,17 @@ from orchestrator.contracts.clock import Clock
 from orchestrator.contracts.observer import Observer
 from orchestrator.contracts.store import Store
 from orchestrator.errors import UnavailableError
+from orchestrator.jobs.dispatch import Dispatcher
 from orchestrator.jobs.logs import LogLimits
+from orchestrator.jobs.registrar import Registrar
 from orchestrator.jobs.requeue import Requeuer
 from orchestrator.jobs.run import Patience
 from orchestrator.model.json import Json
 from orchestrator.model.tokens import Scope, Token
 from orchestrator.places import clean_environment, make_open, make_private, socket_root
 from orchestrator.stores.sqlite import open_sqlite_store
-from orchestrator.stores.sqlite.lock import hold_lock
+from orchestrator.stores.sqlite.lock import hold_lock, reclaim_lock
+from orchestrator.takeover import open_takeover, register
 from orchestrator.telemetry.clock import SystemClock
 from orchestrator.telemetry.logging import configure_logging
 from orchestrator.telemetry.metrics import PrometheusObserver
@@ -55,23 +59,26 @@ log = logging.getLogger(__name__)
 
 async def serve(settings: ServerSettings) -> None:
     """
-    Serve until SIGTERM or SIGINT, then drain: take no more jobs, close the doors, leave processes running.
+    Serve until SIGTERM or SIGINT, then drain: take no more jobs, give those that run the time that the settings say,
+    close the doors, leave processes running.
 
     They are attached again at the next start. A second signal leaves at once.
     """
     stop = _Stop(asyncio.current_task())
+    drain = _Drain(timedelta(seconds=settings.drain_seconds))
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.ask)
     try:
         # Opened and closed in this one task: that is where a failure of the engine is raised, and ends the server.
-        async with open_server(settings) as url:
+        async with open_server(settings, stages=drain.watching(STAGES)) as url:
             stop.starting = None
             log.info("ready", extra={"url": url, "pid": os.getpid()})
             if not settings.is_loopback:
                 log.warning("others can reach this server: every request needs a token", extra={"host": settings.host})
             await stop.asked.wait()
-            log.info("draining; running jobs go on and are attached again at the next start")
+            await drain.wait()
+            log.info("leaving; what still runs goes on and is attached again at the next start")
     except asyncio.CancelledError:
         if stop.starting is None or not stop.asked.is_set():
             raise
@@ -91,6 +98,53 @@ class _Stop:
         self.asked.set()
         if self.starting is not None:
             self.starting.cancel()
+
+
+@dataclass(slots=True)
+class _Drain:
+    """The wait for running jobs before the doors close. It learns from the stages, as they open, what to wait for."""
+
+    limit: timedelta
+    begun: bool = False
+    dispatcher: Dispatcher | None = None
+
+    def watching(self, stages: Stages) -> Stages:
+        """The same stages; `/readyz` says when it drains."""
+
+        @asynccontextmanager
+        async def engine(
+            settings: EngineSettings, store: Store, clock: Clock, observer: Observer
+        ) -> AsyncIterator[Engine]:
+            async with stages.engine(settings, store, clock, observer) as opened:
+                self.dispatcher = opened.dispatcher
+                yield opened
+
+        def doors(context: ApiContext, host: str, port: int) -> AbstractAsyncContextManager[str]:
+            return stages.doors(replace(context, readiness=self._telling(context.readiness)), host, port)
+
+        return replace(stages, engine=engine, doors=doors)
+
+    def _telling(self, readiness: Callable[[], Awaitable[Readiness]]) -> Callable[[], Awaitable[Readiness]]:
+        async def tell() -> Readiness:
+            found = await readiness()
+            if not self.begun:
+                return found
+            return Readiness(ready=False, details={**found.details, "engine": "draining"})
+
+        return tell
+
+    async def wait(self) -> None:
+        """Claim nothing more, and return when all jobs have ended here or the time is over."""
+        self.begun = True
+        if self.dispatcher is None or not self.limit:
+            return
+        self.dispatcher.stop_claiming()
+        log.info("draining: no more jobs are taken", extra={"seconds": self.limit.total_seconds()})
+        try:
+            async with asyncio.timeout(self.limit.total_seconds()):
+                await self.dispatcher.idle()
+        except TimeoutError:
+            log.warning("the time for draining is over, and jobs still run")
 
 
 def raise_descriptor_limit() -> tuple[int, int]:
@@ -135,15 +189,20 @@ async def open_server(settings: ServerSettings, *, stages: Stages | None = None)
             store = await stack.enter_async_context(opened.store(settings, clock))
         with _asked_for_by(settings, "valkey_url"):
             cache = await stack.enter_async_context(opened.cache(settings, clock, metrics))
-        engine = await stack.enter_async_context(
-            opened.engine(_engine_settings(settings, data_dir), store, clock, metrics)
-        )
+        wiring = _engine_settings(settings, data_dir)
+        if wiring.shared:
+            await register(wiring, store, clock)  # before its first claim: whoever has jobs can be inherited
+        engine = await stack.enter_async_context(opened.engine(wiring, store, clock, metrics))
         enable_workflows(engine)
+        events = await stack.enter_async_context(open_events(engine))
         await _first_access(engine, data_dir)
-        context = _context(settings, engine, cache, metrics)
+        if wiring.shared:
+            await stack.enter_async_context(open_takeover(wiring, engine))
+        context = _context(settings, engine, events.registrar, cache, metrics)
         url = await stack.enter_async_context(opened.doors(context, settings.host, settings.port))
         stack.callback(engine.feed.drain)
         stack.callback(engine.dispatcher.stop_claiming)
+        stack.callback(events.scheduler.stop_firing)
         await engine.dispatcher.recovered.wait()
         write_private(data_dir / SERVER_FILE, json.dumps({"url": url, "pid": os.getpid(), "version": __version__}))
         stack.callback((data_dir / SERVER_FILE).unlink, missing_ok=True)
@@ -163,7 +222,7 @@ async def open_store(settings: ServerSettings, clock: Clock) -> AsyncIterator[St
             from orchestrator.stores.postgres import open_postgres_store
 
             patience = timedelta(seconds=settings.backend_timeout_seconds)
-            with hold_lock(settings.data_dir / DATABASE_FILE):
+            async with reclaim_lock(settings.data_dir / DATABASE_FILE):
                 opening = open_postgres_store(
                     url.reveal(), clock=clock, patience=patience, pool_size=settings.database_pool_size
                 )
@@ -261,13 +320,16 @@ def _engine_settings(settings: ServerSettings, data_dir: Path) -> EngineSettings
     )
 
 
-def _context(settings: ServerSettings, engine: Engine, cache: Cache, metrics: PrometheusObserver) -> ApiContext:
+def _context(
+    settings: ServerSettings, engine: Engine, registrar: Registrar, cache: Cache, metrics: PrometheusObserver
+) -> ApiContext:
     return ApiContext(
         store=engine.store,
         clock=engine.clock,
         observer=metrics,
         submitter=engine.submitter,
         canceller=engine.canceller,
+        registrar=registrar,
         requeuer=Requeuer(store=engine.store, clock=engine.clock, submitter=engine.submitter),
         feed=engine.feed,
         # Never on a server that others may write to: what lies here is taken for a token.
@@ -291,14 +353,18 @@ def _limits(settings: ServerSettings, engine: Engine, cache: Cache, metrics: Pro
 
 async def _first_access(engine: Engine, data_dir: Path) -> None:
     """At the first start, and when the last admin token is gone, make one and say where it is."""
+    async with engine.store.read() as repos:  # a start on a full disk, with a token, comes up and waits for space
+        has_admin = await repos.tokens.has_admin()
+    if has_admin:
+        if not (data_dir / ADMIN_TOKEN).exists():
+            log.warning(
+                "an admin token exists, and its file is not here: copy it from the first server's data directory",
+                extra={"file": str(data_dir / ADMIN_TOKEN)},
+            )
+        return
     async with engine.store.begin() as repos:
         if await repos.tokens.has_admin():
-            if not (data_dir / ADMIN_TOKEN).exists():
-                log.warning(
-                    "an admin token exists, and its file is not here: copy it from the first server's data directory",
-                    extra={"file": str(data_dir / ADMIN_TOKEN)},
-                )
-            return
+            return  # another server was quicker
         value, digest = new_token()
         await repos.tokens.insert(
             Token(
@@ -329,7 +395,14 @@ async def _readiness(engine: Engine, cache: Cache) -> Readiness:
 
 def write_private(path: Path, text: str) -> None:
     """Write a 0600 file so that readers see the old content or the new, never half."""
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text)
-    Path(temporary).replace(path)
+    temporary: Path | None = None
+    try:
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        temporary = Path(name)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(text)
+        temporary.replace(path)
+    except OSError as error:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+        raise UnavailableError(f"{path} cannot be written: {error.strerror}. Make room or rights.") from error

@@ -14,6 +14,7 @@ from orchestrator.contracts.observer import Observer
 from orchestrator.contracts.store import Store
 from orchestrator.jobs.cancel import Canceller
 from orchestrator.jobs.feed import Feed
+from orchestrator.jobs.registrar import Registrar
 from orchestrator.jobs.requeue import Requeuer
 from orchestrator.jobs.submit import Submitter
 from orchestrator.model.jobs import JobStatus
@@ -52,6 +53,7 @@ class ApiContext:
     submitter: Submitter
     canceller: Canceller
     requeuer: Requeuer
+    registrar: Registrar
     feed: Feed
     cache: KeyValue
     metrics_text: Callable[[Mapping[JobStatus, int] | None], bytes]

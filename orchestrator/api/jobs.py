@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
 from http import HTTPStatus
 
-import orjson
 from aiohttp import hdrs, web
 
-from orchestrator.api.access import CALLER, Caller
+from orchestrator.api.access import CALLER
 from orchestrator.api.context import CONTEXT
-from orchestrator.api.payloads import answer, integer, parameter_fault, read_json
-from orchestrator.contracts.store import IdempotencyKey, JobFilter
-from orchestrator.errors import Fault, InvalidError
+from orchestrator.api.idempotency import idempotency_key
+from orchestrator.api.lists import page_limit, with_cursor_named
+from orchestrator.api.payloads import answer, choice, parameter_fault, read_json
+from orchestrator.contracts.store import JobFilter
 from orchestrator.jobs.spec_document import parse_job_spec
 from orchestrator.jobs.submit import Submission
 from orchestrator.model.documents import job_document
 from orchestrator.model.jobs import JobId, JobStatus, TriggerKind
-from orchestrator.model.json import Json
-
-DEFAULT_PAGE = 50
-MAX_PAGE = 200
-IDEMPOTENCY_KEY = "Idempotency-Key"
-WELL_FORMED_KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
 
 async def submit_job(request: web.Request) -> web.Response:
@@ -34,7 +26,7 @@ async def submit_job(request: web.Request) -> web.Response:
         spec=parse_job_spec(document),
         trigger=TriggerKind.API,
         by=caller.by,
-        idempotency=_idempotency_key(request, caller, document),
+        idempotency=idempotency_key(request, document),
     )
     job = await context.submitter.submit(submission)
     location = f"/api/v3/jobs/{job.id}"
@@ -42,15 +34,14 @@ async def submit_job(request: web.Request) -> web.Response:
 
 
 async def list_jobs(request: web.Request) -> web.Response:
-    """Newest first, `?status=`, `?dead=true`, paged by `?cursor=&limit=`."""
-    which = JobFilter(status=_status(request), dead=_flag(request, "dead"))
-    limit = integer(request, "limit", DEFAULT_PAGE, low=1, high=MAX_PAGE)
-    try:
-        async with request.app[CONTEXT].store.read() as repos:
+    """Newest first, `?status=`, `?dead=true`, `?event_id=` (an id or a name), paged by `?cursor=&limit=`."""
+    context, event = request.app[CONTEXT], request.query.get("event_id")
+    status, dead, limit = choice(request, "status", JobStatus), _flag(request, "dead"), page_limit(request)
+    event_id = None if event is None else (await context.registrar.find(event)).id
+    which = JobFilter(status=status, dead=dead, event_id=event_id)
+    with with_cursor_named():
+        async with context.store.read() as repos:
             page = await repos.jobs.page(which, after=request.query.get("cursor"), limit=limit)
-    except InvalidError as error:
-        fault = Fault(path="cursor", message="must be the next_cursor of an earlier page, unchanged")
-        raise InvalidError(error.message, faults=error.faults or (fault,)) from error
     return answer({"items": [job_document(job) for job in page.items], "next_cursor": page.next_cursor})
 
 
@@ -80,24 +71,5 @@ def _flag(request: web.Request, name: str) -> bool:
     return text == "true"
 
 
-def _idempotency_key(request: web.Request, caller: Caller, document: Json) -> IdempotencyKey | None:
-    text = request.headers.get(IDEMPOTENCY_KEY)
-    if text is None:
-        return None
-    if not WELL_FORMED_KEY.fullmatch(text):
-        raise parameter_fault(IDEMPOTENCY_KEY, "must be 1 to 255 printable ASCII characters without spaces")
-    digest = hashlib.sha256(orjson.dumps(document, option=orjson.OPT_SORT_KEYS)).digest()
-    return IdempotencyKey(scope=caller.token_id, key=text, digest=digest)
-
-
 def job_id_of(request: web.Request) -> JobId:
     return JobId(request.match_info["id"])
-
-
-def _status(request: web.Request) -> JobStatus | None:
-    text = request.query.get("status")
-    if text is None:
-        return None
-    if text not in tuple(JobStatus):
-        raise parameter_fault("status", f"must be one of {', '.join(JobStatus)}")
-    return JobStatus(text)

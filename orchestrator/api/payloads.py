@@ -6,12 +6,16 @@ import asyncio
 import json
 import re
 from collections.abc import Mapping
+from enum import StrEnum
+from typing import TypeVar
 
 import orjson
 from aiohttp import hdrs, web
 
 from orchestrator.errors import Fault, InvalidError, LimitExceededError, UnavailableError
 from orchestrator.model.json import Json
+
+ChoiceT = TypeVar("ChoiceT", bound=StrEnum)
 
 MAX_BODY_BYTES = 2 * 1024 * 1024
 BODY_SECONDS = 30.0
@@ -36,6 +40,16 @@ async def read_json(request: web.Request) -> Json:
     body = await _read_body(request)
     if not body.strip():
         raise InvalidError("The request has no body; send a JSON document.", code="invalid_json")
+    return _parse(body)
+
+
+async def read_optional_json(request: web.Request, default: Json) -> Json:
+    """As `read_json`, but for a request without a body."""
+    body = await _read_body(request)
+    return _parse(body) if body.strip() else default
+
+
+def _parse(body: bytes) -> Json:
     try:
         document: Json = orjson.loads(body)
     except orjson.JSONDecodeError as error:
@@ -83,6 +97,16 @@ def flag(request: web.Request, name: str) -> bool:
     if text not in ("0", "1", "false", "true"):
         raise parameter_fault(name, "must be 1, 0, true or false")
     return text in ("1", "true")
+
+
+def choice(request: web.Request, name: str, choices: type[ChoiceT]) -> ChoiceT | None:
+    """One of `choices` from the query, None without. Raises `InvalidError` naming the parameter."""
+    text = request.query.get(name)
+    if text is None:
+        return None
+    if text not in tuple(choices):
+        raise parameter_fault(name, f"must be one of {', '.join(choices)}")
+    return choices(text)
 
 
 def parameter_fault(name: str, message: str) -> InvalidError:

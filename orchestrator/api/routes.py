@@ -3,6 +3,17 @@
 from __future__ import annotations
 
 from orchestrator.api.access import Open, Route
+from orchestrator.api.events import (
+    activate_event,
+    archive_event,
+    create_event,
+    list_events,
+    pause_event,
+    run_event,
+    show_event,
+    show_event_journal,
+    show_fire_times,
+)
 from orchestrator.api.health import healthz, metrics, readyz
 from orchestrator.api.jobs import cancel_job, list_jobs, retry_job, show_job, submit_job
 from orchestrator.api.logs import show_journal, show_lines
@@ -24,5 +35,14 @@ def all_routes(*, metrics_public: bool) -> tuple[Route, ...]:
         Route(method="POST", path="/api/v3/jobs/{id}/retry", access=Scope.RUN, handler=retry_job),
         Route(method="GET", path="/api/v3/jobs/{id}/logs", access=Scope.READ, handler=show_lines),
         Route(method="GET", path="/api/v3/jobs/{id}/journal", access=Scope.READ, handler=show_journal),
+        Route(method="POST", path="/api/v3/events", access=Scope.WRITE, handler=create_event),
+        Route(method="GET", path="/api/v3/events", access=Scope.READ, handler=list_events),
+        Route(method="GET", path="/api/v3/events/{id}", access=Scope.READ, handler=show_event),
+        Route(method="POST", path="/api/v3/events/{id}/run", access=Scope.RUN, handler=run_event),
+        Route(method="POST", path="/api/v3/events/{id}/activate", access=Scope.WRITE, handler=activate_event),
+        Route(method="POST", path="/api/v3/events/{id}/pause", access=Scope.WRITE, handler=pause_event),
+        Route(method="POST", path="/api/v3/events/{id}/archive", access=Scope.WRITE, handler=archive_event),
+        Route(method="GET", path="/api/v3/events/{id}/next", access=Scope.READ, handler=show_fire_times),
+        Route(method="GET", path="/api/v3/events/{id}/journal", access=Scope.READ, handler=show_event_journal),
         Route(method="GET", path="/ws/jobs/{id}/logs", access=Scope.READ, handler=follow_job),
     )

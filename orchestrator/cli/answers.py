@@ -76,9 +76,9 @@ def read_job(document: Json) -> JobView:
         exit_code=_number(document, "exit_code"),
         executor=_text(document, "executor"),
         name=_text(document, "name") or _text(document, "step"),
-        created_at=_time(document, "created_at"),
-        started_at=_time(document, "started_at"),
-        finished_at=_time(document, "finished_at"),
+        created_at=time_of(document, "created_at"),
+        started_at=time_of(document, "started_at"),
+        finished_at=time_of(document, "finished_at"),
         execution_ms=_number(timings, "execution_ms") if isinstance(timings, dict) else None,
         lines=(_number(log, "lines") or 0) if isinstance(log, dict) else 0,
     )
@@ -142,7 +142,7 @@ def _number(document: Document, key: str) -> int | None:
     return value if isinstance(value, int) else None
 
 
-def _time(document: Document, key: str) -> datetime | None:
+def time_of(document: Document, key: str) -> datetime | None:
     text = _text(document, key)
     if text is None:
         return None

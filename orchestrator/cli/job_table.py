@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from orchestrator.cli.answers import Document, JobView, read_job
+from orchestrator.cli.answers import Document, JobView, read_job, time_of
 from orchestrator.cli.render import duration, json_text, local_time, size
 from orchestrator.model.json import Json
 
@@ -23,7 +23,7 @@ def job_rows(page: Document) -> list[Mapping[str, str]]:
 def job_pairs(job: JobView) -> list[tuple[str, str | None]]:
     """All about a job, in the order in which one asks; what is not known yet is None."""
     document = job.document
-    took = job.took_seconds(_now())
+    took, scheduled = job.took_seconds(_now()), time_of(document, "scheduled_at")
     return [
         ("job", job.id),
         ("name", job.name),
@@ -43,6 +43,8 @@ def job_pairs(job: JobView) -> list[tuple[str, str | None]]:
         ("run", _shown(document.get("run_id"))),
         ("step", _shown(document.get("step"))),
         ("event", _shown(document.get("event_id"))),
+        ("scheduled", local_time(scheduled) if scheduled else None),
+        ("concurrency", _concurrency(document)),
         ("input", _shown(document.get("input"))),
         ("output", _shown(document.get("output"))),
         ("condition", _shown(document.get("condition"))),
@@ -69,6 +71,12 @@ def _shown(value: Json) -> str | None:
     if value is None:
         return None
     return value if isinstance(value, str) else json_text(value, indent=None)
+
+
+def _concurrency(document: Document) -> str | None:
+    """The key a job is counted under, and whether it waits for a place there."""
+    key = _shown(document.get("concurrency_key"))
+    return f"{key}, waiting for a place" if key is not None and document.get("held") is True else key
 
 
 def _phases(timings: Json) -> str | None:

@@ -23,6 +23,7 @@ EXAMPLES = """
 Examples:
   cronium jobs
   cronium jobs --status failed --limit 50
+  cronium jobs --event nightly
   cronium jobs list --all --json
   cronium jobs show last
 """
@@ -59,6 +60,7 @@ def list_options(command: CommandT) -> CommandT:
     for option in reversed(
         (
             click.option("--status", type=click.Choice(STATUSES), help="Only jobs of this status."),
+            click.option("--event", metavar="NAME", help="Only jobs of this event (its name or id)."),
             click.option("--dead", is_flag=True, help="Only jobs that failed for good and were not retried by hand."),
             click.option(
                 "--limit", type=click.IntRange(1), metavar="N", help=f"At most N jobs (default {DEFAULT_LIMIT})."
@@ -75,23 +77,31 @@ def list_options(command: CommandT) -> CommandT:
 @list_options
 @click.pass_context
 def jobs(
-    context: click.Context, status: str | None, dead: bool, limit: int | None, everything: bool, as_json: bool
+    context: click.Context,
+    status: str | None,
+    event: str | None,
+    dead: bool,
+    limit: int | None,
+    everything: bool,
+    as_json: bool,
 ) -> None:
     """List jobs, newest first; show, cancel or retry one.
 
     JOB is an id, or `last` for the newest job.
     """
     if context.invoked_subcommand is None:
-        _list(status=status, dead=dead, limit=limit, everything=everything, as_json=as_json)
-    elif status or dead or limit or everything or as_json:
+        _list(status=status, event=event, dead=dead, limit=limit, everything=everything, as_json=as_json)
+    elif status or event or dead or limit or everything or as_json:
         raise click.UsageError(f"Options of the list go with it; put those of {context.invoked_subcommand} behind it.")
 
 
 @jobs.command(name="list", epilog=LIST_EXAMPLES)
 @list_options
-def list_(status: str | None, dead: bool, limit: int | None, everything: bool, as_json: bool) -> None:
+def list_(
+    status: str | None, event: str | None, dead: bool, limit: int | None, everything: bool, as_json: bool
+) -> None:
     """List jobs, newest first."""
-    _list(status=status, dead=dead, limit=limit, everything=everything, as_json=as_json)
+    _list(status=status, event=event, dead=dead, limit=limit, everything=everything, as_json=as_json)
 
 
 @jobs.command(name="show", epilog=SHOW_EXAMPLES)
@@ -128,10 +138,13 @@ def retry(jobs_: tuple[str, ...], as_json: bool) -> None:
         click.echo(job.id)
 
 
-def _list(*, status: str | None, dead: bool, limit: int | None, everything: bool, as_json: bool) -> None:
+def _list(
+    *, status: str | None, event: str | None, dead: bool, limit: int | None, everything: bool, as_json: bool
+) -> None:
     if everything and limit:
         raise click.UsageError("Only one of --all and --limit can say how many.")
-    page = jobs_page(open_client(), status=status, dead=dead, limit=None if everything else limit or DEFAULT_LIMIT)
+    most = None if everything else limit or DEFAULT_LIMIT
+    page = jobs_page(open_client(), status=status, dead=dead, event=event, limit=most)
     if as_json:
         print_json(dict(page))
         return

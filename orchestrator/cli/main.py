@@ -54,6 +54,9 @@ SECTIONS: Mapping[str, Mapping[str, Entry]] = {
         "why": Entry(at="orchestrator.cli.why:why", help="Tell what happened to a job, and what it waits for."),
         "cancel": Entry(at="orchestrator.cli.cancel:cancel", help="End jobs."),
     },
+    "Events of a server": {
+        "events": Entry(at="orchestrator.cli.events:events", help="List events; create, run, pause or show one."),
+    },
 }
 COMMANDS = {name: entry for section in SECTIONS.values() for name, entry in section.items()}
 

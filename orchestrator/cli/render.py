@@ -24,6 +24,9 @@ STATUS_COLOURS = {
     "timed_out": "red",
     "cancelled": "yellow",
     "skipped": "dim",
+    "active": "green",
+    "paused": "yellow",
+    "archived": "dim",
 }
 # JSON leaves these as they are: C1 controls and changes of direction, which terminals obey, and lone surrogates.
 JSON_UNSAFE = re.compile("[\x7f-\x9f\ud800-\udfff\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")

@@ -7,13 +7,11 @@ from typing import TypedDict, Unpack
 
 import click
 
-from orchestrator.cli.answers import JobView, exit_code, read_job
+from orchestrator.cli.answers import JobView, read_job
 from orchestrator.cli.client import open_client
 from orchestrator.cli.inputs import parse_inputs
-from orchestrator.cli.output import STDERR, STDOUT, LineWriter, say
-from orchestrator.cli.render import print_json
 from orchestrator.cli.spec_file import read_spec_file
-from orchestrator.cli.watching import watch_job
+from orchestrator.cli.watching import see_through
 from orchestrator.errors import InvalidError
 from orchestrator.model.json import Json
 
@@ -74,15 +72,7 @@ def submit(**options: Unpack[Options]) -> int:
     this directory or environment goes with it. ARGS replace those of a job file. The exit code is the script's (124
     after a timeout). Ctrl-C ends the following, not the job.
     """
-    job = _submit(options)
-    if options["detach"]:
-        print_json(dict(job.document)) if options["as_json"] else click.echo(job.id)
-        return 0
-    say(f"{job.id} submitted")
-    ended = watch_job(job.id, LineWriter(stdout=STDERR if options["as_json"] else STDOUT), known=job.status)
-    if options["as_json"]:
-        print_json(dict(ended.document))
-    return exit_code(ended)
+    return see_through(_submit(options), detach=options["detach"], as_json=options["as_json"])
 
 
 def _submit(options: Options) -> JobView:

@@ -1,12 +1,26 @@
-"""Watching one job to its end: what `cronium watch` and `cronium submit` do."""
+"""Watching one job to its end: what `cronium watch`, `cronium submit` and `cronium events run` do."""
 
 from __future__ import annotations
 
-from orchestrator.cli.answers import JobView
+import click
+
+from orchestrator.cli.answers import JobView, exit_code
 from orchestrator.cli.client import open_client
 from orchestrator.cli.follow import Message, follow
-from orchestrator.cli.output import STDOUT, LineWriter, say, summary, write_all
-from orchestrator.cli.render import json_text
+from orchestrator.cli.output import STDERR, STDOUT, LineWriter, say, summary, write_all
+from orchestrator.cli.render import json_text, print_json
+
+
+def see_through(job: JobView, *, detach: bool, as_json: bool) -> int:
+    """Follow a job that was just submitted to its end, and return our exit code: the script's. Detached, name it only."""
+    if detach:
+        print_json(dict(job.document)) if as_json else click.echo(job.id)
+        return 0
+    say(f"{job.id} submitted")
+    ended = watch_job(job.id, LineWriter(stdout=STDERR if as_json else STDOUT), known=job.status)
+    if as_json:
+        print_json(dict(ended.document))
+    return exit_code(ended)
 
 
 def watch_job(

@@ -60,7 +60,8 @@ def _others(client: Client, job: JobView) -> Others | None:
         return None
     queued = jobs_page(client, status="queued", limit=MANY)
     running = jobs_page(client, status="running", limit=MANY)
-    return Others(queued=_items(queued), running=_items(running), whole=queued.get("next_cursor") is None)
+    whole = queued.get("next_cursor") is None and running.get("next_cursor") is None
+    return Others(queued=_items(queued), running=_items(running), whole=whole)
 
 
 def _items(page: Document) -> list[Document]:

@@ -128,6 +128,13 @@ class ServerSettings(BaseModel):
         600, gt=0, le=YEAR_SECONDS, description="Longest preparing and starting of a job."
     )
     grace_seconds: Seconds = Field(10, ge=0, le=YEAR_SECONDS, description="Between TERM and KILL.")
+    drain_seconds: Seconds = Field(
+        0,
+        ge=0,
+        le=YEAR_SECONDS,
+        description="How long a server that is told to end waits for running jobs. What runs longer goes on by itself "
+        "and is attached again at the next start.",
+    )
     log_max_bytes: Whole = Field(50 * 1024 * 1024, ge=1024, description="Output kept per job.")
     log_max_lines: Whole = Field(1_000_000, ge=100, description="Lines kept per job.")
     rate_limit_enabled: bool = Field(default=True, description="Whether requests are limited at all.")

@@ -14,7 +14,9 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Generic, Protocol, TypeVar
 
-from orchestrator.model.jobs import Claim, Job, JobId, JobStatus, Reason, RunId, Timings
+from orchestrator.model.events import Event, EventStatus
+from orchestrator.model.instances import Instance
+from orchestrator.model.jobs import Claim, EventId, Job, JobId, JobStatus, Reason, RunId, Timings
 from orchestrator.model.journal import Entry, EntryKind
 from orchestrator.model.json import Json
 from orchestrator.model.logs import Cursor, Line
@@ -43,6 +45,7 @@ class JobFilter:
     status: JobStatus | None = None
     queue: str | None = None
     run_id: RunId | None = None
+    event_id: EventId | None = None
     dead: bool = False
 
 
@@ -100,7 +103,7 @@ class JobRepository(Protocol):
 
         Highest priority first, then oldest. Two concurrent callers never get the same job. Each job's fence and
         attempt grow by one; `Claim.job` shows the state after the claim. Jobs whose cancelling was requested are
-        claimed like others: ending them is the claimer's work.
+        claimed like others: ending them is the claimer's work. Held ones are not.
         """
         ...
 
@@ -135,11 +138,12 @@ class JobRepository(Protocol):
         """Fenced. Record that the script runs since `at`."""
         ...
 
-    async def release(self, claim: Claim, *, after: timedelta | None = None) -> Job:
+    async def release(self, claim: Claim, *, after: timedelta | None = None, begun: bool = True) -> Job:
         """
         Fenced. Give the job back to the queue, unleased, for another attempt; ends the attempt's token.
 
-        Nobody claims it before `after` has passed.
+        Nobody claims it before `after` has passed. An attempt that was not `begun`, its script never started, keeps its
+        number and is counted in `Job.given_back`.
         """
         ...
 
@@ -165,6 +169,30 @@ class JobRepository(Protocol):
 
     async def finish_queued(self, job_id: JobId, outcome: Outcome) -> Job:
         """Enter a final state from `queued`. Raises `ConflictError` when the job is not queued any more."""
+        ...
+
+    async def occupy(self, key: str) -> None:
+        """
+        Keep others from occupying a concurrency key until the end of the transaction.
+
+        Whoever needs several occupies them in the order of their names.
+        """
+        ...
+
+    async def under_way(self, key: str) -> list[Job]:
+        """The jobs of a concurrency key that are not final and not held, oldest first."""
+        ...
+
+    async def next_held(self, key: str) -> Job | None:
+        """The job of a concurrency key that is to be admitted next: of the highest priority, the oldest."""
+        ...
+
+    async def held(self, key: str) -> list[Job]:
+        """The held jobs of a concurrency key, in the order in which they are to be admitted."""
+        ...
+
+    async def admit(self, job_id: JobId) -> None:
+        """Let a held job be claimed. Does nothing to others."""
         ...
 
     async def owner_of(self, token_digest: bytes) -> AttemptOwner | None:
@@ -292,6 +320,70 @@ class RunRepository(Protocol):
         ...
 
 
+class EventRepository(Protocol):
+    """Events, and the times their schedules have fired for."""
+
+    async def insert(self, event: Event) -> None:
+        """Raises `ConflictError` (`event_name_taken`) when an event that is not archived has this name."""
+        ...
+
+    async def get(self, event_id: EventId) -> Event:
+        """Raises `NotFoundError`. Inside `Store.begin` the event stays locked to others until the end."""
+        ...
+
+    async def by_name(self, name: str) -> Event | None:
+        """The event of this name that is not archived."""
+        ...
+
+    async def page(self, *, status: EventStatus | None, after: str | None, limit: int) -> Page[Event]:
+        """
+        List events, newest first: those of a status, or all that are not archived.
+
+        Raises `InvalidError` for a cursor that is not one of ours.
+        """
+        ...
+
+    async def update(self, event: Event) -> None:
+        """
+        Store status, schedule state, executions and `updated_at` of an event that this transaction has read.
+
+        Nothing else of an event changes. Raises `NotFoundError`.
+        """
+        ...
+
+    async def due(self, queue: str, *, at: datetime, limit: int) -> list[EventId]:
+        """Active events of `queue` whose `next_fire_at` is not after `at`, the longest due first."""
+        ...
+
+    async def next_due(self, queue: str) -> datetime | None:
+        """The earliest `next_fire_at` of the active events of `queue`."""
+        ...
+
+    async def fire(self, event_id: EventId, fire_time: datetime, job_id: JobId) -> bool:
+        """
+        Record that `fire_time` became `job_id`; False, recording nothing, when it has fired before.
+
+        In a transaction that has read the event.
+        """
+        ...
+
+    async def fires(self, event_id: EventId) -> list[tuple[datetime, JobId]]:
+        """The times an event has fired for, and what they became, in order."""
+        ...
+
+
+class InstanceRepository(Protocol):
+    """The instances that work with this store."""
+
+    async def register(self, instance: Instance) -> None:
+        """Store an instance, replacing what is known of it."""
+        ...
+
+    async def bereft(self, queue: str) -> list[Instance]:
+        """The instances that own leases on running jobs of `queue` which have expired."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutboxItem:
     """Something that must follow a committed change; `key` makes it unique, `tries` counts deliveries begun."""
@@ -315,10 +407,22 @@ class OutboxRepository(Protocol):
         """Undelivered items due at `at`, oldest first."""
         ...
 
+    async def take(self, queue: str, *, at: datetime, lease: timedelta, limit: int) -> list[OutboxItem]:
+        """
+        As `due`, for the caller alone: each item is due again when `lease` has passed, unless it is delivered.
+
+        Two concurrent callers never get the same item.
+        """
+        ...
+
     async def delivered(self, item_id: int, *, at: datetime) -> None: ...
 
     async def retry(self, item_id: int, *, at: datetime, error: str) -> None:
         """Count a failed try and make the item due again from `at`."""
+        ...
+
+    async def give_up(self, item_id: int, *, at: datetime, error: str) -> None:
+        """Count a failed try and make the item never due again."""
         ...
 
 
@@ -359,6 +463,10 @@ class Repositories(Protocol):
     def tokens(self) -> TokenRepository: ...
     @property
     def runs(self) -> RunRepository: ...
+    @property
+    def events(self) -> EventRepository: ...
+    @property
+    def instances(self) -> InstanceRepository: ...
     @property
     def outbox(self) -> OutboxRepository: ...
     @property

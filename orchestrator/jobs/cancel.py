@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 
 from orchestrator.contracts.clock import Clock
 from orchestrator.contracts.observer import Observer
 from orchestrator.contracts.store import Outcome, Repositories, Store
+from orchestrator.crash import crash_point
 from orchestrator.jobs.feed import Feed
 from orchestrator.jobs.finish import announce_follow_up
 from orchestrator.model.jobs import Job, JobId, JobStatus, Reason
@@ -32,9 +34,11 @@ class Canceller:
         A queued job is final at once; a running one gets TERM, a grace period, then KILL. A final one is unchanged.
         Raises `NotFoundError`.
         """
+        crash_point("cancel.before")
         async with self.store.begin() as repos:
             before = await repos.jobs.get(job_id)
-            job = await self._request(repos, before, by)
+            job = await request_end(repos, before, at=self.clock.now(), by=by)
+        crash_point("cancel.committed")
         if before.status.is_final:
             return job
         if job.status.is_final:
@@ -45,17 +49,22 @@ class Canceller:
             self.poke(job_id)
         return job
 
-    async def _request(self, repos: Repositories, before: Job, by: str) -> Job:
-        now, job_id = self.clock.now(), before.id
-        job = await repos.jobs.request_cancel(job_id, at=now)
-        if before.status.is_final or before.cancel_requested_at is not None:
-            return job
-        await repos.journal.append(job_id, EntryKind.CANCEL_REQUESTED, at=now, by=by)
-        if job.status is not JobStatus.QUEUED:
-            return job
-        outcome = Outcome(
-            status=JobStatus.CANCELLED, reason=Reason.CANCELLED, message="Cancelled before it started.", finished_at=now
-        )
-        job = await repos.jobs.finish_queued(job_id, outcome)
-        await announce_follow_up(repos, job, at=now, by=by)
+
+async def request_end(
+    repos: Repositories, before: Job, *, at: datetime, by: str, message: str = "Cancelled before it started."
+) -> Job:
+    """
+    Note the wish to end a job, in the caller's transaction, and return the job as it now is.
+
+    A queued job is final at once, and `message` says why.
+    """
+    job = await repos.jobs.request_cancel(before.id, at=at)
+    if before.status.is_final or before.cancel_requested_at is not None:
         return job
+    await repos.journal.append(job.id, EntryKind.CANCEL_REQUESTED, at=at, by=by)
+    if job.status is not JobStatus.QUEUED:
+        return job
+    outcome = Outcome(status=JobStatus.CANCELLED, reason=Reason.CANCELLED, message=message, finished_at=at)
+    job = await repos.jobs.finish_queued(job.id, outcome)
+    await announce_follow_up(repos, job, at=at, by=by)
+    return job

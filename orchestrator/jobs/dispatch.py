@@ -13,11 +13,12 @@ from orchestrator.contracts.clock import Clock
 from orchestrator.contracts.executor import Executor, Exit
 from orchestrator.contracts.observer import Observer
 from orchestrator.contracts.store import Repositories, Store
+from orchestrator.crash import crash_point
 from orchestrator.errors import ConflictError, LeaseLostError, UnavailableError
 from orchestrator.jobs.environment import sweep
 from orchestrator.jobs.feed import Feed
 from orchestrator.jobs.finish import finish, give_up_waiting, judge
-from orchestrator.jobs.persist import persist
+from orchestrator.jobs.persist import Outage, persist
 from orchestrator.jobs.run import Runner
 from orchestrator.model.jobs import Claim, JobId, Reason, process_name
 from orchestrator.model.specs import ExecutorKind
@@ -69,6 +70,7 @@ class Dispatcher:
     strays_after: timedelta | None = None
     leases: Leases = field(default_factory=Leases)
     recovered: asyncio.Event = field(default_factory=asyncio.Event)
+    _unclaimable: Outage = field(default_factory=lambda: Outage("cannot claim jobs now"))
     _running: dict[JobId, _Supervision] = field(default_factory=dict)
     _woken: asyncio.Event = field(default_factory=asyncio.Event)
     _idle: asyncio.Event = field(default_factory=asyncio.Event)
@@ -76,6 +78,34 @@ class Dispatcher:
     _looking: asyncio.Event = field(default_factory=asyncio.Event)
     _claiming: bool = True
     _returning: int = ROUNDS_TO_RETURN  # rounds that are left until then; at a start nobody knows how long it was away
+    _swept: bool = False
+
+    @property
+    def is_claiming(self) -> bool:
+        """Whether it takes new jobs."""
+        return self._claiming
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether what was left running was found again, and nothing is supervised here."""
+        return self._swept and not self._running
+
+    def heir_of(self, kin: str, runner: Runner) -> Dispatcher:
+        """Another one, for the jobs that a dead kin left: it adopts and ends them, and takes no new ones."""
+        return Dispatcher(
+            store=self.store,
+            clock=self.clock,
+            observer=self.observer,
+            feed=self.feed,
+            runner=runner,
+            executors=runner.executors,
+            slots={},
+            owner=runner.owner,
+            queue=self.queue,
+            alone=True,
+            kin=kin,
+            leases=self.leases,
+        )
 
     def wake(self) -> None:
         """Look at the queue now."""
@@ -102,6 +132,12 @@ class Dispatcher:
             pass
         for supervision in self._running.values():
             supervision.cancel.set()
+        await self.idle()
+
+    async def idle(self) -> None:
+        """Return when nothing is supervised here. Call `stop_claiming` before, or that may never be."""
+        async with self._turn:  # what is just being claimed counts
+            pass
         if self._running:
             self._idle.clear()
             await self._idle.wait()
@@ -119,11 +155,16 @@ class Dispatcher:
     async def _recover(self, tasks: asyncio.TaskGroup) -> None:
         """Adopt what was left running before anything new is claimed, then remove what nobody needs."""
         async with self._turn:
-            for claim in await persist(lambda: self._adopt_from_store(alone=self.alone)):
+            crash_point("adopt.before")
+            adopted = await persist(lambda: self._adopt_from_store(alone=self.alone))
+            crash_point("adopt.committed")
+            for claim in adopted:
                 self._supervise(tasks, claim, self.runner.adopt)
         self.recovered.set()
         if self.alone:
+            crash_point("sweep.before")
             await self._sweep()  # before anything new is started: what is new is not in the list of what to keep
+        self._swept = True
 
     async def _adopt_from_store(self, *, alone: bool) -> list[Claim]:
         async with self.store.begin() as repos:
@@ -157,6 +198,7 @@ class Dispatcher:
                 if removed:
                     log.info("removed what was left over", extra={"executor": kind, "processes": removed})
         await asyncio.to_thread(sweep, self.runner.surroundings, keep)
+        crash_point("sweep.done")
 
     async def _give_up_waiting(self) -> None:
         """End jobs that waited longer for their first attempt than they may."""
@@ -180,12 +222,16 @@ class Dispatcher:
             free = self._free()
             if not self._claiming or not any(free.values()):
                 return
+            crash_point("claim.before")
             try:
                 async with self.store.begin() as repos:
                     claims = await repos.jobs.claim(self.owner, self.queue, free, lease=self.leases.length)
             except UnavailableError as error:
-                log.warning("cannot claim jobs now", extra={"error": str(error)})
+                self._unclaimable.refused(error)
                 return
+            self._unclaimable.over()
+            if claims:
+                crash_point("claim.committed")
             for claim in claims:
                 self._supervise(tasks, claim, self.runner.run)
 
@@ -251,12 +297,14 @@ class Dispatcher:
         While the store was away nobody could renew: whoever comes back first must not take the jobs of the others.
         """
         async with self._turn:
+            crash_point("renew.before")
             async with self.store.begin() as repos:
                 await repos.jobs.renew(self.owner, lease=self.leases.length, jobs=frozenset(self._running))
                 unwanted = await repos.jobs.cancel_requested(self.owner)
                 expired: list[Claim] = []
                 if self._claiming:
                     expired = await self._adopt(repos, alone=False)
+            crash_point("renew.committed")
             self._returning = max(0, self._returning - 1)
             for claim in expired:
                 self._supervise(tasks, claim, self.runner.adopt)
@@ -265,6 +313,7 @@ class Dispatcher:
         await self._give_up_waiting()
 
     async def _repeat(self, every: timedelta, work: Callable[[], Awaitable[None]]) -> None:
+        outage = Outage("the store is away: leases are not renewed")
         while True:
             await _wait_for(self._looking, every)
             self._looking.clear()
@@ -272,7 +321,9 @@ class Dispatcher:
                 await work()
             except UnavailableError as error:
                 self._returning = ROUNDS_TO_RETURN
-                log.warning("the store is away", extra={"error": str(error)})
+                outage.refused(error)
+            else:
+                outage.over()
 
     async def _wait(self) -> None:
         await _wait_for(self._woken, self.leases.poll_every)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from orchestrator.contracts.executor import Placement, ProcessSpec
 from orchestrator.errors import StartFailedError
+from orchestrator.model.documents import time_text
 from orchestrator.model.jobs import EXECUTION_MODES, Job, JobId, Reason, process_name
 from orchestrator.model.specs import ExecutorKind, Language, Script
 
@@ -199,6 +200,7 @@ def _environment(job: Job, around: Surroundings, placement: Placement) -> dict[s
         "CRONIUM_EXECUTION_ID": job.id,
         "CRONIUM_JOB_ID": job.id,
         "CRONIUM_EVENT_ID": job.event_id or "",
+        "CRONIUM_SCHEDULED_AT": "" if job.scheduled_at is None else time_text(job.scheduled_at),
         "CRONIUM_ATTEMPT": str(job.attempt),
         "CRONIUM_EXECUTION_MODE": EXECUTION_MODES[job.executor],
     }

@@ -30,10 +30,12 @@ class Reading:
     """
     Where in a document a reader stands; all readings that come from one share its `problems`.
 
-    With `templates`, texts with `{{` are left to be checked when they are filled in.
+    With `templates`, texts with `{{` are left to be checked when they are filled in. `of_event`: what is read belongs
+    to an event.
     """
 
     templates: bool = False
+    of_event: bool = False
     path: tuple[str | int, ...] = ()
     problems: list[Problem] = field(default_factory=list)
 

@@ -13,6 +13,9 @@ from orchestrator.model.journal import EntryKind
 from orchestrator.model.json import Json
 
 ADVANCE_RUN = "advance_run"
+ADMIT = "admit"
+NOTIFY = "notify"
+NOTIFY_LANE = "notify:"  # before a queue's name: what waits for others' servers must not hold up what does not
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +55,7 @@ async def retry(store: Store, clock: Clock, claim: Claim, outcome: Outcome, dela
             return job
         data: dict[str, Json] = {
             "attempt": job.attempt,
-            "of": job.spec.retry.attempts,
+            "of": job.spec.retry.attempts + job.given_back,
             "reason": outcome.reason,
             "exit_code": outcome.exit_code,
             "message": outcome.message,
@@ -91,6 +94,12 @@ async def announce_follow_up(repos: Repositories, job: Job, *, at: datetime, by:
         await repos.outbox.add(
             f"{ADVANCE_RUN}:{job.id}", ADVANCE_RUN, queue=job.queue, payload={"run_id": job.run_id}, at=at
         )
+    if job.concurrency_key is not None:
+        await repos.outbox.add(f"{ADMIT}:{job.id}", ADMIT, queue=job.queue, payload={"key": job.concurrency_key}, at=at)
+    if job.event_id is not None and job.status in (JobStatus.FAILED, JobStatus.TIMED_OUT):
+        await repos.outbox.add(
+            f"{NOTIFY}:{job.id}", NOTIFY, queue=f"{NOTIFY_LANE}{job.queue}", payload={"job_id": job.id}, at=at
+        )
 
 
 def judge(job: Job, exit_: Exit, ending: Ending | None, *, now: datetime, started_at: datetime) -> Outcome:
@@ -116,4 +125,4 @@ def _verdict(exit_: Exit, ending: Ending | None) -> tuple[JobStatus, Reason | No
         return JobStatus.FAILED, exit_.reason or Reason.LOST, exit_.note or "What became of the script is unknown."
     if exit_.code == 0:
         return JobStatus.SUCCEEDED, None, None
-    return JobStatus.FAILED, Reason.EXIT_CODE, f"The script ended with exit code {exit_.code}."
+    return JobStatus.FAILED, Reason.EXIT_CODE, exit_.note or f"The script ended with exit code {exit_.code}."

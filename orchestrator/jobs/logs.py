@@ -12,6 +12,7 @@ from orchestrator.contracts.clock import Clock
 from orchestrator.contracts.executor import Process
 from orchestrator.contracts.observer import Observer
 from orchestrator.contracts.store import Store
+from orchestrator.crash import crash_point
 from orchestrator.jobs.feed import Feed
 from orchestrator.jobs.lines import LineCutter, Piece
 from orchestrator.jobs.persist import persist
@@ -116,7 +117,9 @@ class LogWriter:
                 return
             self._pending, self._pending_bytes = [], 0
             self._seen_bytes = self._read_bytes
+            crash_point("lines.before")
             await persist(lambda: self._store_lines(lines, cursor, omitted=omitted))
+            crash_point("lines.committed")
             self._flushed = cursor
             self._left_out += omitted
             self._room.set()
@@ -147,6 +150,7 @@ class LogWriter:
         shown = {stream: StreamMask(self._mask) for stream in cutters}
         last, turn = self._clock.now(), asyncio.get_running_loop().time()
         async for chunk in process.output(self._cursor):
+            crash_point("lines.read")
             last = chunk.at
             self._read_bytes += READING_BYTES
             await self._show(chunk.stream, shown[chunk.stream].feed(chunk.data))
@@ -264,6 +268,7 @@ class LogWriter:
     async def _published(self, lines: list[Line], size: int) -> None:
         self._observer.lines_stored(len(lines), size)
         await self._feed.published(self._claim.job, lines)
+        crash_point("lines.published")
 
 
 def _parts(chunk: Chunk) -> Iterator[Chunk]:

@@ -8,6 +8,7 @@ from datetime import timedelta
 from orchestrator.contracts.clock import Clock
 from orchestrator.contracts.store import REQUEUE_SCOPE, IdempotencyKey, Store
 from orchestrator.errors import ConflictError
+from orchestrator.jobs.admit import store_admitted
 from orchestrator.jobs.submit import Submission, Submitter
 from orchestrator.model.jobs import Job, JobId, JobStatus, TriggerKind
 from orchestrator.model.journal import EntryKind
@@ -34,16 +35,18 @@ class Requeuer:
         async with self.store.begin() as repos:
             dead = await repos.jobs.get(job_id)
             _require_dead(dead)
-            built = self.submitter.build(Submission(spec=dead.spec, trigger=TriggerKind.MANUAL, by=by))
+            built = self.submitter.build(
+                Submission(spec=dead.spec, trigger=TriggerKind.MANUAL, by=by, event_id=dead.event_id)
+            )
             key = IdempotencyKey(scope=REQUEUE_SCOPE, key=job_id, digest=b"")
             now = self.clock.now()
             first = await repos.idempotency.remember(key, built.id, at=now, keep=FOR_EVER)
             if first is not None:
                 return await repos.jobs.get(JobId(first))
-            job = await self.submitter.store_built(repos, built, by=by)
-            await repos.journal.append(job_id, EntryKind.REQUEUED, at=now, by=by, data={"job_id": job.id})
-        self.submitter.announce(job)
-        return job
+            stored = await store_admitted(repos, built, by=by)
+            await repos.journal.append(job_id, EntryKind.REQUEUED, at=now, by=by, data={"job_id": built.id})
+        self.submitter.announce(stored)
+        return stored.job
 
 
 def _require_dead(job: Job) -> None:

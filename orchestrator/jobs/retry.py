@@ -16,6 +16,7 @@ RETRYABLE = frozenset(
         Reason.OUT_OF_MEMORY,
         Reason.IMAGE_UNAVAILABLE,
         Reason.HOST_UNREACHABLE,
+        Reason.LIMIT,
     }
 )
 MAX_DOUBLINGS = 40

@@ -12,6 +12,7 @@ from orchestrator.contracts.clock import Clock
 from orchestrator.contracts.executor import Executor, Exit, Placement, Process, ProcessSpec, Signal
 from orchestrator.contracts.observer import Observer
 from orchestrator.contracts.store import Outcome, Store
+from orchestrator.crash import crash_point
 from orchestrator.errors import StartFailedError, UnavailableError
 from orchestrator.jobs.environment import Surroundings, clean, prepare, token_digest
 from orchestrator.jobs.feed import Feed
@@ -66,7 +67,9 @@ class Runner:
         Returns when the result is stored, or when another supervisor has taken over. Cancelling this coroutine leaves
         the process running, to be adopted.
         """
+        crash_point("attempt.before")
         await self._announce(claim, EntryKind.CLAIMED)
+        crash_point("attempt.committed")
         if claim.job.cancel_requested_at is not None:
             await self._finish(claim, self._ended(claim.job, CANCELLED), None)
             return
@@ -78,6 +81,7 @@ class Runner:
         if process is None:
             await self._finish(claim, self._ended(claim.job, CANCELLED), None)
             return
+        crash_point("start.done")
         started_at = self.clock.now()
         job = await self._mark_started(claim, started_at)
         await self._supervise(replace(claim, job=job), process, cancel, resume=False)
@@ -92,7 +96,9 @@ class Runner:
             await self._leave(claim, cancel)
             return
         await self._announce(claim, EntryKind.ADOPTED)
+        crash_point("attach.before")
         process = await self._attach(claim) if claim.process is not None else None
+        crash_point("attach.done")
         if process is None and claim.job.started_at is None:
             log.info("a job was never started, back to the queue", extra={"job_id": claim.job.id})
             await self._release(claim)
@@ -168,7 +174,7 @@ class Runner:
         await asyncio.wait({starting})
         if not starting.cancelled() and starting.exception() is None:
             return starting.result()  # it was quicker than the cancelling: supervise it, and end it there
-        await self.end(job, executor)
+        await self._end_surely(job, executor)
         if cancel.is_set():
             return None
         raise StartFailedError(
@@ -178,7 +184,10 @@ class Runner:
     async def _prepare_and_start(self, job: Job, executor: Executor) -> Process:
         directory = self.surroundings.directory(job)
         try:
-            return await executor.start(await self._prepare(job, executor.placement(directory)))
+            crash_point("files.before")
+            spec = await self._prepare(job, executor.placement(directory))
+            crash_point("files.prepared")
+            return await executor.start(spec)
         except UnavailableError as error:
             await self.end(job, executor)  # it may have been started all the same
             raise StartFailedError(error.message, reason=Reason.HOST_UNREACHABLE) from error
@@ -208,16 +217,31 @@ class Runner:
                 extra={"job_id": job.id, "error": str(error)},
             )
 
+    async def _end_surely(self, job: Job, executor: Executor) -> None:
+        """End what was begun, waiting while its executor is away: it may hear of the start only when it is back."""
+        process = await self._find(process_name(job.id, job.attempt), job, executor)
+        while process is not None:
+            try:
+                await process.remove()
+            except UnavailableError as error:
+                log.warning("cannot end it yet", extra={"job_id": job.id, "error": str(error)})
+                await asyncio.sleep(self.patience.attach_retry.total_seconds())
+            else:
+                return
+
     async def _attach(self, claim: Claim) -> Process | None:
-        """Find the process, waiting as long as its executor is away: a job is not lost because Docker restarts."""
         executor = self.executors.get(claim.job.executor)
         if executor is None or claim.process is None:
             return None
+        return await self._find(claim.process, claim.job, executor)
+
+    async def _find(self, name: str, job: Job, executor: Executor) -> Process | None:
+        """Find a process, waiting as long as its executor is away: a job is not lost because Docker restarts."""
         while True:
             try:
-                return await executor.attach(claim.process)
+                return await executor.attach(name)
             except UnavailableError as error:
-                log.warning("cannot attach yet", extra={"job_id": claim.job.id, "error": str(error)})
+                log.warning("cannot attach yet", extra={"job_id": job.id, "error": str(error)})
                 await asyncio.sleep(self.patience.attach_retry.total_seconds())
 
     async def _mark_started(self, claim: Claim, at: datetime) -> Job:
@@ -233,7 +257,9 @@ class Runner:
                 )
                 return await repos.jobs.get(claim.job.id)
 
+        crash_point("started.before")
         job = await persist(write)
+        crash_point("started.committed")
         self.observer.job_started(job, (at - created).total_seconds())
         self.feed.changed(job)
         return job
@@ -254,6 +280,7 @@ class Runner:
             pumping = tasks.create_task(writer.pump(process, resume=resume))
             exit_, ending = await self._see_end(job, process, cancel, tasks, resume=resume)
             await pumping
+        crash_point("exit.seen")
         if exit_.note is not None:
             await writer.system(exit_.note)
         started_at = job.started_at or self.clock.now()
@@ -296,18 +323,26 @@ class Runner:
             await asyncio.wait({exiting}, timeout=5.0)
 
     async def _signal(self, process: Process, signal: Signal) -> None:
+        crash_point("signal.before")
         try:
             await process.signal(signal)
+            crash_point("signal.sent")
         except UnavailableError as error:
             log.warning("cannot signal yet", extra={"process_name": process.name, "error": str(error)})
 
     async def _finish(self, claim: Claim, outcome: Outcome, process: Process | None) -> None:
         """Store the result, or that another attempt follows; only then remove the process and its files."""
-        delay = next_delay(claim.job.spec.retry, claim.job.attempt, outcome, chance=self.chance())
+        delay = next_delay(
+            claim.job.spec.retry, claim.job.attempt - claim.job.given_back, outcome, chance=self.chance()
+        )
         if delay is None:
+            crash_point("finish.before")
             job = await persist(lambda: finish(self.store, self.clock, claim, outcome, by=self.owner))
+            crash_point("finish.committed")
         else:
+            crash_point("retry.before")
             job = await persist(lambda: retry(self.store, self.clock, claim, outcome, delay, by=self.owner))
+            crash_point("retry.committed")
         if job.status.is_final:
             self.observer.job_finished(job)
             self.follow()
@@ -316,21 +351,27 @@ class Runner:
             self.again(delay)
         self.feed.changed(job)
         if process is not None:
+            crash_point("remove.before")
             try:
                 await process.remove()
+                crash_point("remove.done")
             except UnavailableError as error:
                 log.warning("left for the sweep", extra={"process_name": process.name, "error": str(error)})
         await asyncio.to_thread(clean, claim.job, self.surroundings)
+        crash_point("clean.done")
 
     async def _release(self, claim: Claim) -> None:
         async def write() -> Job:
             async with self.store.begin() as repos:
-                job = await repos.jobs.release(claim)
+                job = await repos.jobs.release(claim, begun=False)
                 data = {"message": "The script was never started; the job waits for another attempt."}
                 await repos.journal.append(job.id, EntryKind.QUEUED, at=self.clock.now(), by=self.owner, data=data)
                 return job
 
-        self.feed.changed(await persist(write))
+        crash_point("release.before")
+        job = await persist(write)
+        crash_point("release.committed")
+        self.feed.changed(job)
         await asyncio.to_thread(clean, claim.job, self.surroundings)
 
     def _ended(self, job: Job, ending: Ending) -> Outcome:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from orchestrator.contracts.clock import Clock
 from orchestrator.contracts.observer import Observer
 from orchestrator.contracts.store import AttemptOwner, Store
+from orchestrator.crash import crash_point
 from orchestrator.errors import CroniumError, InvalidError, LeaseLostError, LimitExceededError, UnavailableError
 from orchestrator.jobs.environment import token_digest
 from orchestrator.model.jobs import EXECUTION_MODES
@@ -59,11 +60,13 @@ class AttemptSession:
         return self.owner.job.input
 
     async def set_output(self, value: Json) -> None:
+        crash_point("output.before")
         try:
             async with self.store.begin() as repos:
                 await repos.jobs.set_output(self.owner.job.id, self.owner.attempt, value)
         except CroniumError as error:
             raise _refusal(error) from error
+        crash_point("output.committed")
 
     async def get_context(self) -> dict[str, Json]:
         job = self.owner.job
@@ -104,11 +107,13 @@ class AttemptSession:
         return variable.value
 
     async def set_variable(self, key: str, value: Json) -> int:
+        crash_point("variable.before")
         try:
             async with self.store.begin() as repos:
                 variable = await repos.variables.set(GLOBAL_SCOPE, key, value, at=self.clock.now())
         except CroniumError as error:
             raise _refusal(error) from error
+        crash_point("variable.committed")
         return variable.version
 
 

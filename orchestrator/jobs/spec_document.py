@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import TypeVar
 
 from orchestrator.errors import InvalidError
+from orchestrator.jobs.concurrency_values import read_concurrency
 from orchestrator.jobs.faults import MAX_PROBLEMS, Reading, kind_of, near, shown
 from orchestrator.jobs.node_source import is_module
 from orchestrator.jobs.retry_values import read_retry
@@ -40,11 +41,12 @@ LANGUAGES = {"python": Language.PYTHON, "node": Language.NODE, "bash": Language.
 SPEC_KEYS = (
     *LANGUAGES,
     *("name", "executor", "image", "pull", "network", "args", "workdir", "input", "env", "timeout"),
-    *("retry", "priority", "cpus", "memory", "pids"),
+    *("retry", "priority", "concurrency", "cpus", "memory", "pids"),
 )
 LATER_KINDS = ("http", "tool", "llm", "file_read", "file_write", "event", "workflow")
-LATER_KEYS = ("on", "secrets", "concurrency", "volumes", "packages", "workspace", "warm", "isolation")
+LATER_KEYS = ("on", "secrets", "volumes", "packages", "workspace", "warm", "isolation")
 STEP_KEYS = ("needs", "if", "when", "foreach")
+EVENT_KEYS = ("description", "schedule", "max_executions", "notify")
 OTHER_WORDS = {
     "run": "bash",
     "script": "python`, `node`, `bash` or `shell",
@@ -61,6 +63,9 @@ OTHER_WORDS = {
     "cpu": "cpus",
     "params": "input",
     "with": "input",
+    "cron": "schedule",
+    "every": "schedule",
+    "on_failure": "notify",
 }
 
 
@@ -108,6 +113,7 @@ def read_spec(document: Json, reading: Reading) -> JobSpec | None:
         queue_timeout=timeouts.get("queue"),
         retry=_read(document, "retry", reading, read_retry, NO_RETRY),
         priority=_read(document, "priority", reading, read_priority, 0),
+        concurrency=_read(document, "concurrency", reading, read_concurrency, None),
         limits=_limits(document, reading),
     )
     return spec if script is not None else None
@@ -136,13 +142,17 @@ def _refuse_unknown(document: Mapping[str, Json], reading: Reading) -> None:
             at.wrong(f"`{key}` is not supported by this version yet; remove it.")
         elif key in STEP_KEYS:
             at.wrong(f"`{key}` belongs to the steps of a workflow; a single job has none. Remove it.")
+        elif key in EVENT_KEYS:
+            at.wrong(f"`{key}` belongs to an event: save this as one with `cronium events create`, or remove it.")
         else:
-            at.wrong(f"Unknown key `{shown(key)}`.{_hint(key)}")
+            at.wrong(
+                f"Unknown key `{shown(key)}`.{_hint(key, (*SPEC_KEYS, *EVENT_KEYS) if at.of_event else SPEC_KEYS)}"
+            )
 
 
-def _hint(key: str) -> str:
+def _hint(key: str, known: tuple[str, ...]) -> str:
     other = OTHER_WORDS.get(key.lower().replace("-", "_"))
-    return f" Did you mean `{other}`?" if other else near(key, SPEC_KEYS)
+    return f" Did you mean `{other}`?" if other and (other in known or " " in other) else near(key, known)
 
 
 def _refuse_contradictions(document: Mapping[str, Json], reading: Reading) -> None:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from orchestrator.contracts.clock import Clock
 from orchestrator.contracts.observer import Observer
 from orchestrator.contracts.store import IdempotencyKey, Repositories, Store
+from orchestrator.crash import crash_point
 from orchestrator.errors import Fault, InvalidError
-from orchestrator.model.jobs import Job, JobId, JobStatus, RunId, TriggerKind
-from orchestrator.model.journal import EntryKind
-from orchestrator.model.json import Json
+from orchestrator.jobs.admit import Stored, concurrency_key, store_admitted
+from orchestrator.model.jobs import EventId, Job, JobId, JobStatus, RunId, TriggerKind
 from orchestrator.model.specs import ExecutorKind, JobSpec
 
 KEYS_KEPT = timedelta(hours=24)
@@ -29,6 +29,8 @@ class Submission:
     spec: JobSpec
     trigger: TriggerKind
     by: str
+    event_id: EventId | None = None
+    scheduled_at: datetime | None = None
     run_id: RunId | None = None
     step: str | None = None
     idempotency: IdempotencyKey | None = None
@@ -36,13 +38,14 @@ class Submission:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Submitter:
-    """Turns submissions into queued jobs."""
+    """Turns submissions into queued jobs. `ended` is told of jobs that had to make place: they end, or have ended."""
 
     store: Store
     clock: Clock
     observer: Observer
     new_id: Callable[[str], str]
     wake: Callable[[], None]
+    ended: Callable[[Job], None]
     default_executor: ExecutorKind
     executors: frozenset[ExecutorKind]
     queue: str
@@ -55,13 +58,17 @@ class Submitter:
         `ConflictError` (`idempotency_key_reused`) for a key that stands for another wish.
         """
         built = self.build(submission)
+        crash_point("submit.before")
         async with self.store.begin() as repos:
-            job = await self._first(repos, submission, built) or await self.store_built(repos, built, by=submission.by)
-        if job.id == built.id:
-            self.announce(job)
-        return job
+            first = await self.first(repos, submission, built)
+            if first is not None:
+                return first
+            stored = await store_admitted(repos, built, by=submission.by)
+        crash_point("submit.committed")
+        self.announce(stored)
+        return stored.job
 
-    async def _first(self, repos: Repositories, submission: Submission, built: Job) -> Job | None:
+    async def first(self, repos: Repositories, submission: Submission, built: Job) -> Job | None:
         """The job that this wish came to when it was made before."""
         key = submission.idempotency
         if key is None:
@@ -69,22 +76,18 @@ class Submitter:
         first = await repos.idempotency.remember(key, built.id, at=built.created_at, keep=KEYS_KEPT)
         return None if first is None else await repos.jobs.get(JobId(first))
 
-    async def enqueue(self, repos: Repositories, submission: Submission) -> Job:
+    async def enqueue(self, repos: Repositories, submission: Submission) -> Stored:
         """Store the job inside a transaction of the caller, who calls `announce` when it is committed."""
-        return await self.store_built(repos, self.build(submission), by=submission.by)
+        return await store_admitted(repos, self.build(submission), by=submission.by)
 
-    async def store_built(self, repos: Repositories, job: Job, *, by: str) -> Job:
-        """Store a job that `build` has made, as `enqueue` does."""
-        stored = await repos.jobs.insert(job)
-        if stored.id == job.id:
-            data: dict[str, Json] = {"executor": job.executor, "trigger": job.trigger}
-            await repos.journal.append(job.id, EntryKind.QUEUED, at=job.created_at, by=by, data=data)
-        return stored
-
-    def announce(self, job: Job) -> None:
+    def announce(self, stored: Stored) -> None:
         """Tell those who wait for work, after the commit."""
-        self.observer.job_submitted(job)
+        self.observer.job_submitted(stored.job)
         self.wake()
+        for job in stored.displaced:
+            self.ended(job)
+        if stored.job.status.is_final:
+            self.ended(stored.job)
 
     def build(self, submission: Submission, *, runs: bool = True) -> Job:
         """The job a submission becomes, not stored yet. One that never `runs` may name an executor that is not in use."""
@@ -104,6 +107,9 @@ class Submitter:
             priority=spec.priority,
             created_at=self.clock.now(),
             input=spec.input,
+            event_id=submission.event_id,
+            scheduled_at=submission.scheduled_at,
+            concurrency_key=concurrency_key(spec, submission.event_id, self.queue),
             run_id=submission.run_id,
             step=submission.step,
         )

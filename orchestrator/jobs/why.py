@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
 from orchestrator.jobs.why_advice import advise
 from orchestrator.jobs.why_now import Others, stand
@@ -16,7 +16,9 @@ from orchestrator.jobs.why_words import (
     Past,
     between,
     latest,
+    listed,
     lower_first,
+    many,
     plain,
     read_entry,
     seconds_in,
@@ -26,10 +28,13 @@ from orchestrator.jobs.why_words import (
     time_in,
     time_of,
     who_is,
+    whose_places,
 )
 from orchestrator.model.jobs import JobStatus, TriggerKind
 from orchestrator.model.journal import EntryKind
 
+LATE = timedelta(seconds=2)  # a schedule that fires sooner than this is on time
+SHOWN = 5  # of the ids in one sentence
 NOW, ADVICE = "now", "advice"  # kinds of sentences that no entry of the journal stands behind
 
 
@@ -93,9 +98,25 @@ def _origin(job: Document, by: str | None) -> str:
     who = "It was queued" if by is None else f"{who_is(by)} queued it"
     if step is not None and run is not None:
         return f"{who} as the step {step!r} of the run {run}{place}."
-    event = text_of(job, "event_id")
     what_for = _TRIGGERS.get(trigger or "", f" (trigger {trigger})" if trigger else "")
-    return f"{who}{what_for}{f', for the event {event}' if event else ''}{place}."
+    return f"{who}{what_for}{_due(job)}{_event(job)}{place}."
+
+
+def _due(job: Document) -> str:
+    """The time a schedule fired for, and how much later it did."""
+    due = time_in(job, "scheduled_at")
+    if due is None:
+        return ""
+    late = between(due, time_in(job, "created_at")) or timedelta()
+    text = f" at {due.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+    return f"{text}, {span(late)} late" if late >= LATE else text
+
+
+def _event(job: Document) -> str:
+    event, name = text_of(job, "event_id"), text_of(job, "name")
+    if event is None:
+        return ""
+    return f", for the event {event}" if name is None else f", for the event {name!r} ({event})"
 
 
 _TRIGGERS: Mapping[str, str] = {
@@ -106,6 +127,29 @@ _TRIGGERS: Mapping[str, str] = {
     TriggerKind.WORKFLOW: " for a workflow",
     TriggerKind.API: " over the API",
 }
+
+
+def _held(moment: _Moment) -> str:
+    """Why it could not be claimed, and because of whom."""
+    data = moment.entry.data
+    limit, jobs = data.get("limit"), data.get("under_way")
+    count = many(limit, "job", "jobs") if isinstance(limit, int) else "so many jobs"
+    text = f"It was held back: under {whose_places(text_of(data, 'key'))} no more than {count} may be under way"
+    named = [job for job in jobs if isinstance(job, str)] if isinstance(jobs, list) else []
+    if not named:
+        return f"{text}, and others waited already."
+    rest = len(named) - SHOWN
+    shown = [*named[:SHOWN], *([f"{rest} more"] if rest > 0 else [])]
+    return f"{text}, and {listed(shown)} {'was' if len(named) == 1 else 'were'}."
+
+
+def _admitted(moment: _Moment) -> str:
+    return f"It was admitted{_after(moment, (EntryKind.HELD,))}: there was a place for it."
+
+
+def _replaced(moment: _Moment) -> str:
+    new = text_of(moment.entry.data, "job_id")
+    return f"{f'The job {new}' if new else 'A newer job'} of the same concurrency key takes its place: it is to end."
 
 
 def _claimed(moment: _Moment) -> str:
@@ -171,6 +215,9 @@ def _unknown(moment: _Moment) -> str:
 _SKIPPED = "skipped"
 _TELLERS: Mapping[str, Callable[[_Moment], str]] = {
     EntryKind.QUEUED: _queued,
+    EntryKind.HELD: _held,
+    EntryKind.ADMITTED: _admitted,
+    EntryKind.REPLACED: _replaced,
     EntryKind.CLAIMED: _claimed,
     EntryKind.ADOPTED: _adopted,
     EntryKind.STARTED: _started,
@@ -202,7 +249,7 @@ def _ending(past: Past, data: Document, at: datetime | None) -> str:
     elif status == JobStatus.CANCELLED:
         text += " before its script was started"
     why = None if status == JobStatus.CANCELLED else _because(data)
-    return f"{text}: {why}" if why else text
+    return f"{text}: {why.removeprefix('Skipped: ')}" if why else text
 
 
 def _because(data: Document) -> str | None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from signal import Signals
 
 from orchestrator.jobs.why_words import Document, text_of
-from orchestrator.model.jobs import Reason
+from orchestrator.model.jobs import JobStatus, Reason
 
 SIGNALLED = 128  # a shell's rule: an exit code above it is this much more than the number of a signal
 
@@ -21,6 +21,8 @@ def advise(job: Document) -> str | None:
             f"Exit code {code} is what is left of a script that {name} ended: somebody, the machine (short of memory?) "
             f"or the script itself sent it. Its last lines: `cronium logs {job_id} --tail 50`."
         )
+    if text_of(job, "status") == JobStatus.SKIPPED:
+        return _SKIPPED if reason == Reason.LIMIT else None
     text = _ADVICE.get(reason or "")
     again = f"run it again (`cronium jobs retry {job_id}`)" if job.get("run_id") is None else "start the workflow again"
     return text.format(job=job_id, again=again) if text else None
@@ -45,6 +47,12 @@ _ADVICE: Mapping[str, str] = {
     Reason.INVALID: "Correct what the message names (`cronium validate FILE` checks a job file), then submit it again.",
     Reason.LIMIT: "Make room where the message says, then {again}; or submit it with less to ask for.",
 }
+
+
+_SKIPPED = (
+    "That is what `concurrency: {when_full: skip}` asks for; with `when_full: queue` it would wait for its turn, and a "
+    "higher `limit` lets more run at once."
+)
 
 
 def _signal(code: int) -> str | None:

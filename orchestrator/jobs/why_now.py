@@ -14,23 +14,27 @@ from orchestrator.jobs.why_words import (
     Past,
     between,
     latest,
+    listed,
     lower_first,
+    many,
     seconds_in,
     span,
     text_of,
     time_in,
     time_of,
     who_is,
+    whose_places,
 )
 from orchestrator.model.jobs import JobStatus
 from orchestrator.model.journal import EntryKind
 
+MANY_HOLDERS = 5
 IDLE = timedelta(seconds=30)  # a free slot is filled within seconds: who waits longer with nobody ahead waits in vain
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Others:
-    """Jobs as the server lists them, newest first; not `whole` where there are more queued than were asked for."""
+    """Jobs as the server lists them, newest first; not `whole` where there are more than were asked for."""
 
     queued: Sequence[Document]
     running: Sequence[Document]
@@ -40,12 +44,52 @@ class Others:
 def stand(job: Document, entries: Past, *, now: datetime, others: Others | None) -> str | None:
     """Where it stands, in a sentence or two; None for a job that has ended. Without `others`, not behind whom it waits."""
     match text_of(job, "status"):
+        case JobStatus.QUEUED if job.get("held") is True:
+            return _held(job, entries, now, others)
         case JobStatus.QUEUED:
             return _waiting(job, entries, now, others)
         case JobStatus.RUNNING:
             return _working(job, entries, now)
         case _:
             return None
+
+
+def _held(job: Document, entries: Past, now: datetime, others: Others | None) -> str:
+    """Who has the places under its concurrency key, and who waits for one before it."""
+    since = time_of(latest(entries, (EntryKind.HELD,))) or time_in(job, "created_at")
+    places = whose_places(text_of(job, "concurrency_key"))
+    text = f"It has been waiting for a place under {places} for {_so_far(since, now)}."
+    if others is None:
+        return text
+    alike = [other for other in (*others.running, *others.queued) if _is_alike(job, other)]
+    holders = [other for other in alike if other.get("held") is not True]
+    ahead = _count_ahead(job, [other for other in alike if other.get("held") is True])
+    before = f" {many(ahead, 'job waits', 'jobs wait')} for one before it." if ahead else ""
+    if holders:
+        return f"{text} {_holding(holders, now)}.{before} It goes on by itself when there is a place."
+    if others.whole:
+        return f"{text}{before} No job has one any more: it goes on within seconds, if a server runs."
+    return f"{text}{before}"
+
+
+def _is_alike(job: Document, other: Document) -> bool:
+    key = text_of(job, "concurrency_key")
+    return key is not None and text_of(other, "concurrency_key") == key
+
+
+def _holding(holders: Sequence[Document], now: datetime) -> str:
+    """The oldest first: it is the one to look at."""
+    oldest = sorted(holders, key=lambda holder: text_of(holder, "created_at") or "")
+    named = [_holder(holder, now) for holder in oldest[:MANY_HOLDERS]]
+    more = len(oldest) - len(named)
+    named += [many(more, "more", "more")] if more else []
+    return f"{listed(named)} {'has it' if len(oldest) == 1 else 'have them'}"
+
+
+def _holder(holder: Document, now: datetime) -> str:
+    since = time_in(holder, "started_at") or time_in(holder, "created_at")
+    name, status = text_of(holder, "name"), text_of(holder, "status")
+    return f"{text_of(holder, 'id')} ({f'{name}, ' if name else ''}{status} for {_so_far(since, now)})"
 
 
 def _waiting(job: Document, entries: Past, now: datetime, others: Others | None) -> str:
@@ -69,13 +113,14 @@ def _due(entry: Entry | None) -> datetime | None:
 def _line_up(job: Document, others: Others, waits: timedelta) -> str:
     """Who is served before it. Those that wait for a retry are queued too, and let it pass: hence `at most`."""
     executor = text_of(job, "executor")
-    ahead = _count_ahead(job, others.queued)
+    rivals = [other for other in others.queued if text_of(other, "executor") == executor and not other.get("held")]
+    ahead = _count_ahead(job, rivals)
     running = sum(text_of(other, "executor") == executor for other in others.running)
-    busy = f"{_many(running, 'job runs', 'jobs run')} with the {executor} executor"
+    busy = f"{many(running, 'job runs', 'jobs run')} with the {executor} executor"
     if not others.whole:
-        return f"Of the newest {len(others.queued)} queued jobs {_many(ahead, 'comes', 'come')} before it, and {busy}."
+        return f"Of the newest {len(others.queued)} queued jobs {many(ahead, 'comes', 'come')} before it, and {busy}."
     if ahead:
-        return f"At most {_many(ahead, 'queued job comes', 'queued jobs come')} before it, and {busy}."
+        return f"At most {many(ahead, 'queued job comes', 'queued jobs come')} before it, and {busy}."
     if running:
         return f"No queued job comes before it, and {busy}: it starts when a slot is free."
     if waits < IDLE:
@@ -95,10 +140,7 @@ def _count_ahead(job: Document, queued: Sequence[Document]) -> int:
 
     own = next((place for place, other in enumerate(queued) if other.get("id") == job.get("id")), 0)
     mine = rank(own, job)
-    return sum(
-        other.get("executor") == job.get("executor") and other.get("id") != job.get("id") and rank(place, other) < mine
-        for place, other in enumerate(queued)
-    )
+    return sum(other.get("id") != job.get("id") and rank(place, other) < mine for place, other in enumerate(queued))
 
 
 def _working(job: Document, entries: Past, now: datetime) -> str:
@@ -123,7 +165,3 @@ def _working(job: Document, entries: Past, now: datetime) -> str:
 
 def _so_far(begin: datetime | None, now: datetime) -> str:
     return span(between(begin, now) or timedelta())
-
-
-def _many(count: int, one: str, more: str) -> str:
-    return f"1 {one}" if count == 1 else f"{count or 'no'} {more}"

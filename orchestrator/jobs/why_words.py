@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -25,7 +26,7 @@ class Entry:
 
 Past = Sequence[Entry]
 SUPERVISES = (EntryKind.CLAIMED, EntryKind.ADOPTED, EntryKind.STARTED)
-WAITS = (EntryKind.QUEUED, EntryKind.RETRYING)
+WAITS = (EntryKind.QUEUED, EntryKind.ADMITTED, EntryKind.RETRYING)  # what a wait for a slot begins with
 
 
 def read_entry(document: Document) -> Entry:
@@ -46,10 +47,28 @@ def who_is(by: str) -> str:
     parts = by.split(":")
     if len(parts) == 4 and parts[2].isdigit():
         return f"The server on {parts[1]} (process {parts[2]})"
-    return "Cronium" if by == "engine" else repr(by)
+    return "Cronium" if by in ("engine", "schedule") else repr(by)
 
 
+_CONCURRENCY_KEY = re.compile(r".*?/(?P<kind>key|event):(?P<name>.*)", re.DOTALL)
 _CALLERS = {"token": "The token", "cli": "The user"}
+
+
+def whose_places(key: str | None) -> str:
+    """What a concurrency key (`queue/key:deploy`, `queue/event:evt_1`) stands for: the key people chose, or the event."""
+    found = _CONCURRENCY_KEY.fullmatch(key or "")
+    if found is None:
+        return "its concurrency key"
+    return "its event" if found["kind"] == "event" else f"the concurrency key {found['name']!r}"
+
+
+def listed(words: Sequence[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def many(count: int, one: str, more: str) -> str:
+    return f"1 {one}" if count == 1 else f"{count or 'no'} {more}"
 
 
 def lower_first(who: str) -> str:

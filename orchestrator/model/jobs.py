@@ -11,6 +11,7 @@ from orchestrator.model.json import Json
 from orchestrator.model.specs import ExecutorKind, JobSpec
 
 JobId = NewType("JobId", str)
+EventId = NewType("EventId", str)
 RunId = NewType("RunId", str)
 
 EXECUTION_MODES = {ExecutorKind.PROCESS: "process", ExecutorKind.DOCKER: "container", ExecutorKind.SSH: "ssh"}
@@ -80,10 +81,14 @@ class LogTotals:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
     """
-    One execution. `attempt` is 0 until the script is started for the first time and counts the runs of the script.
+    One execution. `attempt` is 0 until the job is claimed for the first time and grows by one with each run of the
+    script; of these numbers `given_back` went to runs that never began, because the server died before.
 
     `message` says in a sentence why the job failed and what to do. `output` and `condition` are what the script
     said through the runtime API; `has_output` tells an absent output from a null one. Times are UTC.
+
+    `scheduled_at` is the time that a schedule fired for. Of the jobs with the same `concurrency_key` only so many are
+    under way as their limits allow; one that is `held` waits in the queue until it is admitted.
     """
 
     id: JobId
@@ -98,6 +103,7 @@ class Job:
     message: str | None = None
     exit_code: int | None = None
     attempt: int = 0
+    given_back: int = 0
     started_at: datetime | None = None
     finished_at: datetime | None = None
     cancel_requested_at: datetime | None = None
@@ -107,7 +113,10 @@ class Job:
     has_output: bool = False
     condition: bool | None = None
     progress: Json = None
-    event_id: str | None = None
+    event_id: EventId | None = None
+    scheduled_at: datetime | None = None
+    concurrency_key: str | None = None
+    held: bool = False
     run_id: RunId | None = None
     step: str | None = None
     parent_id: JobId | None = None

@@ -1,4 +1,4 @@
-"""The journal: each change of state of a job or run, with who and why."""
+"""The journal: each change of state of a job, event or run, with who and why."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from orchestrator.model.json import Json
 
 
 class EntryKind(StrEnum):
-    """What happened. Job entries first, then entries of runs."""
+    """What happened. Job entries first, then entries of events and of runs."""
 
     QUEUED = "queued"
     CLAIMED = "claimed"
@@ -21,6 +21,16 @@ class EntryKind(StrEnum):
     REQUEUED = "requeued"
     CANCEL_REQUESTED = "cancel_requested"
     FINISHED = "finished"
+    HELD = "held"
+    ADMITTED = "admitted"
+    REPLACED = "replaced"
+
+    EVENT_CREATED = "event_created"
+    EVENT_ACTIVATED = "event_activated"
+    EVENT_PAUSED = "event_paused"
+    EVENT_ARCHIVED = "event_archived"
+    EVENT_EXHAUSTED = "event_exhausted"
+    FIRES_MISSED = "fires_missed"
 
     RUN_STARTED = "run_started"
     STEP_STARTED = "step_started"
@@ -34,7 +44,7 @@ class EntryKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """One entry; `seq` counts from 1 per subject (a job or run id) without gaps. `by` is a person, token or `engine`."""
+    """One entry; `seq` counts from 1 per subject (a job, event or run id) without gaps. `by` is a person, token or `engine`."""
 
     subject: str
     seq: int

@@ -86,6 +86,27 @@ class RetryPolicy:
     on_lost: bool = False
 
 
+class WhenFull(StrEnum):
+    """What becomes of a job whose concurrency key has no place: it waits, is skipped, or takes the oldest one's."""
+
+    QUEUE = "queue"
+    SKIP = "skip"
+    REPLACE = "replace"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Concurrency:
+    """
+    At most `limit` jobs of the same key are under way: admitted and not final, those between two attempts too.
+
+    `key` None is the key of the job's event.
+    """
+
+    limit: int = 1
+    key: str | None = None
+    when_full: WhenFull = WhenFull.QUEUE
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobSpec:
     """
@@ -110,4 +131,5 @@ class JobSpec:
     queue_timeout: timedelta | None = None
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     priority: int = 0
+    concurrency: Concurrency | None = None
     limits: Limits = field(default_factory=Limits)

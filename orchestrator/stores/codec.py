@@ -11,14 +11,12 @@ import math
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import orjson
 
 from orchestrator.errors import InvalidError
 from orchestrator.model.json import Json
 from orchestrator.model.logs import Cursor, Position
-from orchestrator.model.specs import Backoff, ExecutorKind, JobSpec, Language, Limits, PullPolicy, RetryPolicy, Script
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
@@ -116,98 +114,6 @@ def _refuse_not_finite(value: object) -> None:
             waiting.extend(part.values())
         elif isinstance(part, list | tuple):
             waiting.extend(part)
-
-
-def job_document(spec: JobSpec, input_: Json) -> str:
-    """What a job runs and its input, as one document."""
-    return to_json({"spec": _spec_fields(spec), "input": input_})
-
-
-def parse_job_document(document: str) -> tuple[JobSpec, Json]:
-    """The inverse of `job_document`."""
-    fields = orjson.loads(document)
-    return _parse_spec(fields["spec"]), fields["input"]
-
-
-def _spec_fields(spec: JobSpec) -> dict[str, Json]:
-    script, limits = spec.script, spec.limits
-    return {
-        "script": {
-            "language": script.language.value,
-            "text": script.text,
-            "file": script.file,
-            "module": script.module,
-        },
-        "name": spec.name,
-        "executor": None if spec.executor is None else spec.executor.value,
-        "image": spec.image,
-        "pull": spec.pull.value,
-        "network": spec.network,
-        "args": list(spec.args),
-        "workdir": spec.workdir,
-        "input": spec.input,
-        "env": dict(spec.env),
-        "timeout_us": span(spec.timeout),
-        "setup_timeout_us": None if spec.setup_timeout is None else span(spec.setup_timeout),
-        "queue_timeout_us": None if spec.queue_timeout is None else span(spec.queue_timeout),
-        "retry": _retry_fields(spec.retry),
-        "priority": spec.priority,
-        "limits": {"memory_bytes": limits.memory_bytes, "pids": limits.pids, "cpus": limits.cpus},
-    }
-
-
-def _retry_fields(policy: RetryPolicy) -> dict[str, Json]:
-    return {
-        "attempts": policy.attempts,
-        "backoff": policy.backoff.value,
-        "delay_us": span(policy.delay),
-        "max_delay_us": span(policy.max_delay),
-        "jitter": policy.jitter,
-        "exit_codes": None if policy.exit_codes is None else [*sorted(policy.exit_codes)],
-        "reasons": None if policy.reasons is None else [*sorted(policy.reasons)],
-        "on_lost": policy.on_lost,
-    }
-
-
-def _parse_retry(fields: dict[str, Any]) -> RetryPolicy:
-    return RetryPolicy(
-        attempts=fields["attempts"],
-        backoff=Backoff(fields["backoff"]),
-        delay=timedelta(microseconds=fields["delay_us"]),
-        max_delay=timedelta(microseconds=fields["max_delay_us"]),
-        jitter=fields["jitter"],
-        exit_codes=None if fields["exit_codes"] is None else frozenset(fields["exit_codes"]),
-        reasons=None if fields["reasons"] is None else frozenset(fields["reasons"]),
-        on_lost=fields["on_lost"],
-    )
-
-
-def _span_or_none(microseconds: int | None) -> timedelta | None:
-    return None if microseconds is None else timedelta(microseconds=microseconds)
-
-
-def _parse_spec(fields: dict[str, Any]) -> JobSpec:
-    script = fields["script"]
-    return JobSpec(
-        script=Script(
-            language=Language(script["language"]), text=script["text"], file=script["file"], module=script["module"]
-        ),
-        name=fields["name"],
-        executor=None if fields["executor"] is None else ExecutorKind(fields["executor"]),
-        image=fields["image"],
-        pull=PullPolicy(fields["pull"]),
-        network=fields["network"],
-        args=tuple(fields["args"]),
-        workdir=fields["workdir"],
-        input=fields["input"],
-        env=fields["env"],
-        timeout=timedelta(microseconds=fields["timeout_us"]),
-        setup_timeout=_span_or_none(fields["setup_timeout_us"]),
-        queue_timeout=_span_or_none(fields["queue_timeout_us"]),
-        retry=_parse_retry(fields["retry"]),
-        priority=fields["priority"],
-        limits=Limits(**fields["limits"]),
-    )
 
 
 def cursor_document(cursor: Cursor) -> str:

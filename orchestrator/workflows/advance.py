@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from orchestrator.contracts.clock import Clock
-from orchestrator.contracts.store import Repositories, Store
+from orchestrator.contracts.store import OutboxItem, Repositories, Store
 from orchestrator.errors import InvalidError
+from orchestrator.jobs.admit import Stored
 from orchestrator.jobs.cancel import Canceller
 from orchestrator.jobs.feed import Feed
 from orchestrator.jobs.spec_document import parse_job_spec
@@ -22,6 +23,7 @@ from orchestrator.workflows.definition import workflow_from_document
 from orchestrator.workflows.plan import StepState, next_steps, scope_for
 
 ENGINE = "engine"
+STEP_ENTRIES = {JobStatus.SUCCEEDED: EntryKind.STEP_COMPLETED, JobStatus.SKIPPED: EntryKind.STEP_SKIPPED}
 RUN_ENTRIES = {
     RunStatus.SUCCEEDED: EntryKind.WORKFLOW_SUCCEEDED,
     RunStatus.FAILED: EntryKind.WORKFLOW_FAILED,
@@ -33,7 +35,7 @@ RUN_ENTRIES = {
 class _Changes:
     """What to announce after the commit."""
 
-    started: list[Job]
+    started: list[Stored]
     settled: list[Job]
     run: Run
 
@@ -68,10 +70,10 @@ class Advancer:
         self._announce(changes)
         return changes.run
 
-    async def advance(self, payload: Mapping[str, Json]) -> None:
-        """The outbox handler: `payload` is `{"run_id": ...}`. Does nothing where there is nothing to do."""
+    async def follow(self, item: OutboxItem) -> None:
+        """The outbox handler: the payload is `{"run_id": ...}`. Does nothing where there is nothing to do."""
         async with self.store.begin() as repos:
-            changes = await self._advance(repos, RunId(str(payload["run_id"])))
+            changes = await self._advance(repos, RunId(str(item.payload["run_id"])))
         self._announce(changes)
 
     async def cancel(self, run_id: RunId, *, by: str) -> Run:
@@ -119,9 +121,9 @@ class Advancer:
             await self._settle(repos, run, step, JobStatus.FAILED, Reason.INVALID, why, changes)
             return
         submission = Submission(spec=spec, trigger=TriggerKind.WORKFLOW, by=ENGINE, run_id=run.id, step=step.name)
-        job = await self.submitter.enqueue(repos, submission)
-        await self._note(repos, run, EntryKind.STEP_STARTED, {"step": step.name, "job_id": job.id})
-        changes.started.append(job)
+        stored = await self.submitter.enqueue(repos, submission)
+        await self._note(repos, run, EntryKind.STEP_STARTED, {"step": step.name, "job_id": stored.job.id})
+        changes.started.append(stored)
 
     async def _settle(
         self,
@@ -152,8 +154,7 @@ class Advancer:
         noted = await self._noted(repos, run.id)
         for job in jobs:
             if job.status.is_final and job.id not in noted:
-                ok = job.status is JobStatus.SUCCEEDED
-                kind = EntryKind.STEP_COMPLETED if ok else EntryKind.STEP_FAILED
+                kind = STEP_ENTRIES.get(job.status, EntryKind.STEP_FAILED)
                 data: dict[str, Json] = {"step": job.step, "job_id": job.id, "status": job.status, "reason": job.reason}
                 await self._note(repos, run, kind, data)
 
@@ -186,10 +187,10 @@ class Advancer:
         await repos.journal.append(run.id, kind, at=self.clock.now(), by=ENGINE, data=data)
 
     def _announce(self, changes: _Changes) -> None:
-        for job in (*changes.started, *changes.settled):
+        for job in (*(stored.job for stored in changes.started), *changes.settled):
             self.feed.changed(job)
-        for job in changes.started:
-            self.submitter.announce(job)
+        for stored in changes.started:
+            self.submitter.announce(stored)
         self.feed.run_changed(changes.run)
 
 

@@ -7,6 +7,7 @@ worked out - only `parse_workflow` finds. The keys, names and limits are those o
 
 from __future__ import annotations
 
+from orchestrator.jobs.concurrency_values import LIMITS, MAX_KEY
 from orchestrator.jobs.quantities import DURATION, NUMBER, SIZE
 from orchestrator.jobs.retry import RETRYABLE
 from orchestrator.jobs.retry_values import ATTEMPTS, EXIT_CODES, ON_LOST
@@ -24,7 +25,7 @@ from orchestrator.jobs.spec_values import (
     TIMEOUTS,
 )
 from orchestrator.model.json import Json
-from orchestrator.model.specs import Backoff, ExecutorKind, PullPolicy
+from orchestrator.model.specs import Backoff, ExecutorKind, PullPolicy, WhenFull
 from orchestrator.model.workflows import When
 from orchestrator.workflows.checks import NAME
 from orchestrator.workflows.input_types import INPUT_TYPES
@@ -92,6 +93,7 @@ def _spec_properties(*, templates: bool) -> dict[str, Json]:
         "timeout": _timeout(),
         "retry": _retry(),
         "priority": {"type": "integer", "minimum": PRIORITIES[0], "maximum": PRIORITIES[-1]},
+        "concurrency": _concurrency(),
         "cpus": {"type": "number", "minimum": 0.01, "maximum": 1024},
         "memory": {
             "description": "Bytes, or a size such as 512MB or 1GiB.",
@@ -112,6 +114,22 @@ def _timeout() -> dict[str, Json]:
     parts: dict[str, Json] = {name: _duration(f"Of the {name}.") for name in TIMEOUTS}
     whole: dict[str, Json] = {"type": "object", "additionalProperties": False, "properties": parts}
     return {"anyOf": [_duration("Of one attempt."), whole]}
+
+
+def _concurrency() -> dict[str, Json]:
+    limit: dict[str, Json] = {"type": "integer", "minimum": LIMITS[0], "maximum": LIMITS[-1]}
+    properties: dict[str, Json] = {
+        "limit": limit,
+        "key": {"type": "string", "minLength": 1, "maxLength": MAX_KEY, "description": "Shared by those that count."},
+        "when_full": _choice([choice.value for choice in WhenFull], "What becomes of a job when there is no place."),
+    }
+    whole: dict[str, Json] = {
+        "type": "object",
+        "additionalProperties": False,
+        "required": ["key"],
+        "properties": properties,
+    }
+    return {"description": "How many jobs of the same key may be under way.", **whole}
 
 
 def _retry() -> dict[str, Json]:

@@ -191,7 +191,7 @@ _cronium_configure() {
   _cronium_base=${CRONIUM_RUNTIME_API:-${CRONIUM_API_ENDPOINT:-${CRONIUM_API_URL:-}}}
   _cronium_token=${CRONIUM_EXECUTION_TOKEN:-${CRONIUM_API_TOKEN:-}}
   _cronium_token=${_cronium_token//[[:space:]]/}
-  _cronium_deadline=${CRONIUM_SDK_DEADLINE_SECONDS:-30}
+  _cronium_deadline=${CRONIUM_SDK_DEADLINE_SECONDS:-60}
   if [[ -z $_cronium_base ]]; then
     _cronium_unavailable 'CRONIUM_RUNTIME_API is not set; start the script with: cronium run FILE'
   elif [[ -z $_cronium_token ]]; then

@@ -58,7 +58,7 @@ BASE_NAMES = ("CRONIUM_RUNTIME_API", "CRONIUM_API_ENDPOINT", "CRONIUM_API_URL")
 TOKEN_NAMES = ("CRONIUM_EXECUTION_TOKEN", "CRONIUM_API_TOKEN")
 ID_NAMES = ("CRONIUM_EXECUTION_ID", "CRONIUM_JOB_ID")
 
-DEADLINE_SECONDS = 30.0
+DEADLINE_SECONDS = 60.0
 FIRST_PAUSE_SECONDS = 0.05
 LONGEST_PAUSE_SECONDS = 2.0
 RETRIED_STATUSES = (429, 502, 503, 504)
@@ -102,7 +102,7 @@ class Cronium:
     One job's side of the runtime API.
 
     What is not given is taken from the environment, at each call. A call is tried again while the runtime API cannot be
-    reached or is busy, until `deadline_seconds` (default 30, or CRONIUM_SDK_DEADLINE_SECONDS) have passed. Every method
+    reached or is busy, until `deadline_seconds` (default 60, or CRONIUM_SDK_DEADLINE_SECONDS) have passed. Every method
     may raise `CroniumError`; a value that is no JSON raises `TypeError` or `ValueError` before anything is sent.
     Instances keep no connection and may be shared by threads and inherited by forks.
     """

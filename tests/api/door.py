@@ -20,6 +20,7 @@ from orchestrator.contracts.observer import SilentObserver
 from orchestrator.contracts.store import Claim, Outcome, Store
 from orchestrator.jobs.cancel import Canceller
 from orchestrator.jobs.feed import Feed
+from orchestrator.jobs.registrar import Registrar
 from orchestrator.jobs.requeue import Requeuer
 from orchestrator.jobs.submit import Submission, Submitter
 from orchestrator.model.jobs import Job, JobStatus, TriggerKind
@@ -119,6 +120,7 @@ def make_context(store: Store, clock: FakeClock) -> ApiContext:
         observer=silent,
         new_id=lambda prefix: f"{prefix}_{next(numbers):026}",
         wake=lambda: None,
+        ended=feed.changed,
         default_executor=ExecutorKind.PROCESS,
         executors=frozenset(ExecutorKind),
         queue="main",
@@ -134,6 +136,7 @@ def make_context(store: Store, clock: FakeClock) -> ApiContext:
         submitter=submitter,
         canceller=canceller,
         requeuer=Requeuer(store=store, clock=clock, submitter=submitter),
+        registrar=Registrar(store=store, clock=clock, submitter=submitter, wake=lambda: None),
         feed=feed,
         cache=MemoryCache(clock),
         metrics_text=metrics.render,

@@ -1,13 +1,27 @@
-"""The documents of jobs, lines, entries and runs."""
+"""The documents of jobs, events, lines, entries and runs."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 
-from orchestrator.model.documents import entry_document, job_document, line_document, run_document, time_text
-from orchestrator.model.jobs import Job, JobId, JobStatus, LogTotals, Reason, RunId, Timings, TriggerKind
+import pytest
+
+from orchestrator.jobs.event_document import parse_event
+from orchestrator.model.documents import (
+    duration_text,
+    entry_document,
+    event_document,
+    job_document,
+    line_document,
+    run_document,
+    time_text,
+)
+from orchestrator.model.events import Event, EventStatus
+from orchestrator.model.jobs import EventId, Job, JobId, JobStatus, LogTotals, Reason, RunId, Timings, TriggerKind
 from orchestrator.model.journal import Entry, EntryKind
+from orchestrator.model.json import Json
 from orchestrator.model.logs import Line, Stream
 from orchestrator.model.specs import ExecutorKind, JobSpec, Language, Script
 from orchestrator.model.workflows import Run, RunStatus
@@ -119,3 +133,85 @@ def test_a_step_that_never_got_a_job_was_skipped_when_the_run_is_over():
         "b": "skipped",
         "a": "skipped",
     }
+
+
+def make_event(document: dict[str, Json]) -> Event:
+    wish = parse_event(document)
+    return Event(
+        id=EventId("evt_1"),
+        name=wish.name,
+        status=EventStatus.ACTIVE,
+        spec=wish.spec,
+        queue="main",
+        created_at=AT,
+        updated_at=AT,
+        anchor=AT,
+        description=wish.description,
+        schedule=wish.schedule,
+        max_executions=wish.max_executions,
+        failure_webhook=wish.failure_webhook,
+    )
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"bash": "true"},
+        {"node": "import x from 'y'", "image": "node:22", "network": "bridge", "pull": "always", "workdir": "/x"},
+        {
+            "python": "print(1)\n",
+            "executor": "process",
+            "args": ["a", ""],
+            "input": {"n": [1, None]},
+            "timeout": {"queue": "1d2h", "setup": "90s", "execution": "1500ms"},
+            "retry": {"attempts": 3, "backoff": "fixed", "delay": "10s", "jitter": 0, "exit_codes": [75], "on_lost": "retry"},
+            "priority": -3,
+            "concurrency": {"limit": 2, "key": "deploy", "when_full": "skip"},
+            "memory": "1GB",
+            "pids": 17,
+            "cpus": 0.5,
+        },
+        {"shell": "true", "timeout": "5m", "memory": 7_000_001, "concurrency": 1},
+    ],
+    ids=["little", "image", "much", "odd"],
+)  # fmt: skip
+def test_the_document_of_an_event_is_an_event_file_again(said: dict[str, Json]):
+    written: dict[str, Json] = {
+        "name": "nightly", "description": "Why.", "max_executions": 3, "schedule": {"every": "36h"}, **said,
+    }  # fmt: skip
+    event = make_event(written)
+    shown = event_document(event)
+    spec = shown["spec"]
+    assert isinstance(spec, dict)
+    assert set(spec) == set(said)
+    kept = {key: shown[key] for key in ("name", "description", "max_executions", "schedule")}
+    assert make_event({**kept, **spec}) == event
+    assert json.loads(json.dumps(shown)) == shown
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://hooks.example.org/a/b?c=d", "https://hooks.example.org/***"),
+        ("http://127.0.0.1:8123", "http://127.0.0.1:8123/***"),
+        ("https://[::1]:9/x", "https://[::1]:9/***"),
+        ("https://ann:pw@example.org/x", "https://example.org/***"),
+    ],
+)
+def test_of_a_webhook_the_host_alone_is_shown(url: str, shown: str):
+    event = replace(make_event({"name": "a", "bash": "true"}), failure_webhook=url)
+    assert event_document(event)["notify"] == {"failure": {"webhook": shown}}
+
+
+@pytest.mark.parametrize(
+    ("length", "text"),
+    [
+        (timedelta(minutes=90), "1h30m"),
+        (timedelta(days=2), "2d"),
+        (timedelta(milliseconds=61_005), "1m1s5ms"),
+        (timedelta(milliseconds=1), "1ms"),
+        (timedelta(), "0ms"),
+    ],
+)
+def test_lengths_of_time_are_written_as_files_write_them(length: timedelta, text: str):
+    assert duration_text(length) == text

@@ -19,7 +19,11 @@ from tests.cli.fake_server import HOLD, FakeServer, make_job, make_lines, messag
 from tests.conftest import CRONIUM
 
 HEAVY = {"aiohttp", "pydantic", "docker", "rich", "asyncio", "jinja2"}
-PATHS = [(name,) for name in COMMANDS] + [("jobs", "list"), ("jobs", "show"), ("jobs", "cancel")]
+PATHS = [
+    *((name,) for name in COMMANDS),
+    *(("jobs", name) for name in ("list", "show", "cancel")),
+    *(("events", name) for name in ("list", "show", "create", "run", "next", "pause", "activate", "archive")),
+]
 
 
 @pytest.mark.parametrize("path", PATHS, ids=" ".join)
@@ -37,7 +41,9 @@ async def test_the_help_names_every_command(lonely):
     assert (await lonely()).out == answer.out
 
 
-@pytest.mark.parametrize("args", [["--version"], ["-V"], ["--help"], ["jobs", "--help"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "args", [["--version"], ["-V"], ["--help"], ["jobs", "--help"], ["events", "--help"]], ids=" ".join
+)
 def test_starting_loads_nothing_heavy(args):
     program = (
         "import sys, atexit; from orchestrator.__main__ import main\n"

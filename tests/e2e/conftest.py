@@ -22,7 +22,13 @@ IMAGES = {
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Where scripts run has nothing to do with where jobs are kept: Docker is tested in one mode only."""
-    both = [item for item in items if item.get_closest_marker("docker") and item.get_closest_marker("distributed")]
+    both = [
+        item
+        for item in items
+        if item.get_closest_marker("docker")
+        and item.get_closest_marker("distributed")
+        and "mode" in getattr(item, "fixturenames", ())
+    ]
     if both:
         items[:] = [item for item in items if item not in both]
         config.hook.pytest_deselected(items=both)

@@ -331,6 +331,7 @@ class Rig:
             "observer": self.observer,
             "new_id": lambda prefix: f"{prefix}_{next(self.numbers)}",
             "wake": lambda: None,
+            "ended": lambda _: None,
             "default_executor": ExecutorKind.PROCESS,
             "executors": frozenset(self.executors),
             "queue": "q",

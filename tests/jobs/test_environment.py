@@ -208,7 +208,7 @@ def test_stdin_and_the_tie_are_those_of_the_wiring(around: Surroundings):
     ("executor", "execution_mode"), [(ExecutorKind.PROCESS, "process"), (ExecutorKind.DOCKER, "container")]
 )
 def test_a_script_is_told_who_it_is_and_whom_to_call(around: Surroundings, executor, execution_mode):
-    job = a_job(executor=executor, attempt=2, event_id="evt_1")
+    job = replace(a_job(executor=executor, attempt=2, event_id="evt_1"), scheduled_at=NEW_YEAR)
     is_process = executor is ExecutorKind.PROCESS
     env = (here if is_process else in_container)(job, around).env
     api = "unix:/run/api.sock" if is_process else "unix:/run/cronium/api.sock"
@@ -222,6 +222,7 @@ def test_a_script_is_told_who_it_is_and_whom_to_call(around: Surroundings, execu
         "CRONIUM_EXECUTION_ID": "job_1",
         "CRONIUM_JOB_ID": "job_1",
         "CRONIUM_EVENT_ID": "evt_1",
+        "CRONIUM_SCHEDULED_AT": "2026-01-01T00:00:00.000000Z",
         "CRONIUM_ATTEMPT": "2",
         "CRONIUM_EXECUTION_MODE": execution_mode,
     }

@@ -72,7 +72,7 @@ def test_a_hundred_attempts_do_not_overflow():
         (Reason.HOST_UNREACHABLE, None, {}, True),
         (Reason.HOST_KEY_MISMATCH, None, {}, False),
         (Reason.INVALID, None, {}, False),
-        (Reason.LIMIT, None, {}, False),
+        (Reason.LIMIT, None, {}, True),
         (Reason.LOST, None, {}, False),
         (Reason.LOST, None, {"on_lost": True}, True),
         (Reason.LOST, None, {"on_lost": True, "reasons": frozenset({"timeout"})}, True),

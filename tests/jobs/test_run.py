@@ -20,7 +20,7 @@ from orchestrator.jobs.run import Runner
 from orchestrator.model.jobs import Claim, Job, JobStatus, Reason
 from orchestrator.model.journal import EntryKind
 from orchestrator.model.logs import Stream
-from orchestrator.model.specs import ExecutorKind
+from orchestrator.model.specs import ExecutorKind, RetryPolicy
 from tests.fakes import NEW_YEAR
 from tests.jobs.scripted import AWAY, PATIENCE_SECONDS, QUICK, Rig, ScriptedProcess, open_rig
 
@@ -472,6 +472,20 @@ async def test_a_process_that_was_started_before_that_could_be_noted_is_adopted(
     assert await rig.texts(job.id) == ["alone"]
 
 
+async def test_an_attempt_that_was_given_back_is_none_of_those_that_a_policy_allows(rig: Rig):
+    await rig.claimed(retry=RetryPolicy(attempts=2, delay=timedelta(0), jitter=0.0))
+    await adopted(rig, await rig.adopt())
+    rig.executor.on_start = ending(1)
+    for attempt in (2, 3):
+        (claim,) = await rig.claim()
+        job = await supervised(rig, claim)
+        assert job.attempt == attempt
+        rig.clock.advance(timedelta(seconds=1))
+
+    assert (job.status, job.given_back) == (JobStatus.FAILED, 1)
+    assert len(rig.again) == 1
+
+
 async def test_what_was_never_started_goes_back_to_the_queue_and_is_run_as_the_next_attempt(rig: Rig):
     rig.executor.gate.clear()
     claim = await rig.claimed()
@@ -488,7 +502,7 @@ async def test_what_was_never_started_goes_back_to_the_queue_and_is_run_as_the_n
     job = await supervised(rig, again)
 
     assert (waiting.status, left) == (JobStatus.QUEUED, [])
-    assert (job.status, job.attempt) == (JobStatus.SUCCEEDED, 2)
+    assert (job.status, job.attempt, job.given_back) == (JobStatus.SUCCEEDED, 2, 1)
     assert rig.executor.only.name == f"cronium-{job.id}-2"
     assert await rig.journal(job.id) == [
         EntryKind.QUEUED,

@@ -12,7 +12,16 @@ from orchestrator.errors import InvalidError
 from orchestrator.jobs.node_source import is_module
 from orchestrator.jobs.quantities import parse_duration, parse_size
 from orchestrator.jobs.spec_document import parse_job_spec
-from orchestrator.model.specs import ExecutorKind, JobSpec, Language, Limits, PullPolicy, Script
+from orchestrator.model.specs import (
+    Concurrency,
+    ExecutorKind,
+    JobSpec,
+    Language,
+    Limits,
+    PullPolicy,
+    Script,
+    WhenFull,
+)
 
 BASH = {"bash": "echo hi"}
 
@@ -43,6 +52,7 @@ def test_every_key_is_read():
         "env": {"DAY": "today", "COUNT": 3, "DRY": False},
         "timeout": "1h30m",
         "priority": -5,
+        "concurrency": {"limit": 2, "key": "db", "when_full": "replace"},
         "cpus": 2,
         "memory": "1GiB",
         "pids": 64,
@@ -61,6 +71,7 @@ def test_every_key_is_read():
         env={"DAY": "today", "COUNT": "3", "DRY": "false"},
         timeout=timedelta(minutes=90),
         priority=-5,
+        concurrency=Concurrency(limit=2, key="db", when_full=WhenFull.REPLACE),
         limits=Limits(memory_bytes=2**30, pids=64, cpus=2.0),
     )
 
@@ -93,9 +104,7 @@ def test_other_kinds_are_refused_as_not_supported(key):
     assert "not supported by this version" in found[key]
 
 
-@pytest.mark.parametrize(
-    "key", ["on", "secrets", "concurrency", "volumes", "packages", "workspace", "warm", "isolation"]
-)
+@pytest.mark.parametrize("key", ["on", "secrets", "volumes", "packages", "workspace", "warm", "isolation"])
 def test_keys_that_are_not_built_yet_are_refused(key):
     assert "not supported by this version yet" in faults({**BASH, key: {}})[key]
 
@@ -149,6 +158,7 @@ def test_what_needs_a_container_is_refused_for_a_process(key):
         ("timeout", "1 fortnight", "number of seconds"),
         ("priority", 1001, "whole number"),
         ("priority", 1.5, "whole number"),
+        ("concurrency", 1, "Needs a `key`"),
         ("cpus", float("nan"), "number of cores"),
         ("cpus", "2", "number of cores"),
         ("memory", "5MB", "at least"),
@@ -184,6 +194,25 @@ def test_a_wrong_environment_is_refused(env, message):
     found = faults({**BASH, "env": env})
 
     assert message in found[f"env.{next(iter(env))}"]
+
+
+@pytest.mark.parametrize(
+    ("more", "path", "message"),
+    [
+        ({"limit": 0}, "limit", "whole number of jobs"),
+        ({"limit": True}, "limit", "whole number of jobs"),
+        ({"limit": "2"}, "limit", "whole number of jobs"),
+        ({"key": ""}, "key", "one line"),
+        ({"key": "a\nb"}, "key", "one line"),
+        ({"key": 5}, "key", "one line"),
+        ({"when_full": "wait"}, "when_full", "`queue`, `skip` or `replace`"),
+        ({"limits": 1}, "limits", "Did you mean `limit`?"),
+    ],
+)
+def test_a_wrong_concurrency_limit_is_refused(more, path, message):
+    found = faults({**BASH, "concurrency": {"key": "k", **more}})
+    assert list(found) == [f"concurrency.{path}"]
+    assert message in found[f"concurrency.{path}"]
 
 
 def test_an_argument_of_full_length_is_accepted():

@@ -20,7 +20,7 @@ from orchestrator.jobs.why_words import span, who_is
 from orchestrator.model.documents import entry_document, job_document, time_text
 from orchestrator.model.jobs import JobId, JobStatus, Reason, TriggerKind
 from orchestrator.model.json import Json
-from orchestrator.model.specs import RetryPolicy
+from orchestrator.model.specs import Concurrency, RetryPolicy, WhenFull
 from tests.jobs.scripted import Rig, a_spec, a_submission, open_rig
 
 START = datetime(2026, 5, 4, 10, 30, tzinfo=UTC)
@@ -381,6 +381,138 @@ def test_who_wrote_an_entry_is_said_in_words(by, who):
 )
 def test_lengths_of_time_are_said_in_two_units(seconds, words):
     assert span(timedelta(seconds=seconds)) == words
+
+
+HELD = (0, "held", "token:admin", {"key": "main/key:deploy", "limit": 1, "under_way": ["job_0"]})
+
+
+def test_a_job_that_a_schedule_started_says_for_what_time_and_how_late():
+    job = a_job(trigger="schedule", event_id="evt_1", name="nightly", scheduled_at=time_text(at(-90)))
+    queued = (0, "queued", "schedule", {})
+    assert texts(job, queued)[0] == (
+        "Cronium queued it because its schedule was due at 2026-05-04 10:28:30 UTC, 1 min 30 s late, for the event "
+        "'nightly' (evt_1), to run with the process executor."
+    )
+    on_time = texts({**job, "scheduled_at": time_text(at(-1))}, queued)[0]
+    assert "was due at 2026-05-04 10:29:59 UTC, for the event 'nightly'" in on_time
+
+
+def test_a_job_that_was_held_back_says_because_of_whom_and_for_how_long():
+    told = texts(a_job(), QUEUED, HELD, (40, "admitted", "engine", {}), (42, "claimed", FIRST, {"attempt": 1}))
+    assert told[1:4] == [
+        "It was held back: under the concurrency key 'deploy' no more than 1 job may be under way, and job_0 was.",
+        "It was admitted after 40.0 s: there was a place for it.",
+        "The server on alpha (process 100) claimed it for attempt 1 after 2.0 s in the queue.",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (
+            {"key": "main/event:evt_1", "limit": 2, "under_way": ["a", "b"]},
+            "under its event no more than 2 jobs may be under way, and a and b were.",
+        ),
+        (
+            {"key": "a/b/key:x/key:y", "limit": 9, "under_way": list("abcdefg")},
+            "under the concurrency key 'x/key:y' no more than 9 jobs may be under way, and a, b, c, d, e and 2 more were.",
+        ),
+        ({"key": "k", "limit": 1, "under_way": []}, "under its concurrency key no more than 1 job"),
+        ({}, "no more than so many jobs may be under way, and others waited already."),
+    ],
+    ids=["event", "many", "nobody", "other data"],
+)
+def test_what_held_a_job_back_is_named(data, said):
+    assert said in texts(a_job(), QUEUED, (0, "held", "engine", data))[1]
+
+
+def held(job_id: str, seconds: float, **changes: Any) -> dict[str, Any]:
+    return queued(job_id, seconds, held=True, concurrency_key="main/key:deploy", **changes)
+
+
+def test_a_job_that_waits_for_a_place_names_who_has_it_since_when_and_who_is_before_it():
+    holder = a_job(
+        id="job_0", name="deploy", status="running", started_at=time_text(at(30)), concurrency_key="main/key:deploy"
+    )
+    others = Others(
+        queued=[
+            held("later", 5),
+            held("job_1", 0),
+            held("older", -9),
+            held("urgent", 7, priority=1),
+            queued("between attempts", -20, concurrency_key="main/key:deploy"),
+            held("elsewhere", -9, executor="docker") | {"concurrency_key": "main/key:other"},
+        ],
+        running=[holder, a_job(status="running")],
+    )
+    assert last(held("job_1", 0), QUEUED, HELD, others=others) == (
+        "It has been waiting for a place under the concurrency key 'deploy' for 1 min 0 s. between attempts (queued for "
+        "1 min 20 s) and job_0 (deploy, running for 30.0 s) have them. 2 jobs wait for one before it. It goes on by "
+        "itself when there is a place."
+    )
+    assert last(held("job_1", 0), QUEUED, HELD).endswith("for 1 min 0 s.")
+
+
+def test_many_holders_of_places_are_counted():
+    holders = [
+        a_job(id=f"job_{n}", status="running", started_at=time_text(at(n)), created_at=time_text(at(n)), concurrency_key="main/key:deploy")
+        for n in range(9)
+    ]  # fmt: skip
+    text = last(held("mine", 20), QUEUED, others=Others(queued=[], running=holders[::-1]))
+    assert "job_0 (running for 1 min 0 s), job_1 (running for 59.0 s), " in text
+    assert "job_4" in text
+    assert "job_5" not in text
+    assert " and 4 more have them." in text
+
+
+@pytest.mark.parametrize(("whole", "said"), [(True, "No job has one any more"), (False, "for 1 min 0 s.")])
+def test_places_that_nobody_is_seen_to_have_are_not_called_free_unless_all_were_seen(whole, said):
+    text = last(held("job_1", 0), QUEUED, HELD, others=Others(queued=[], running=[], whole=whole))
+    assert ("No job has one any more" in text) == whole
+    assert said in text
+
+
+def test_held_jobs_do_not_come_before_one_that_waits_for_a_slot():
+    others = Others(queued=[queued("job_1", 0), held("older", -9)], running=[])
+    assert "No queued job comes before it" in last(a_job(status="queued"), QUEUED, others=others)
+
+
+def test_a_job_that_made_place_for_a_newer_one_names_it():
+    told = texts(
+        a_job(status="cancelled", reason="cancelled"),
+        QUEUED,
+        (3, "replaced", "token:admin", {"job_id": "job_2"}),
+        (3, "cancel_requested", "engine", {}),
+        (3, "finished", "engine", {"status": "cancelled", "reason": "cancelled", "message": "Replaced by job_2."}),
+    )
+    assert told[1:] == [
+        "The job job_2 of the same concurrency key takes its place: it is to end.",
+        "Cronium asked for its end.",
+        "It was cancelled before its script was started.",
+    ]
+
+
+async def test_jobs_of_one_key_are_told_from_what_the_engine_writes(rig: Rig):
+    """Held, skipped and replaced, with the journal of the engine itself."""
+    first = await rig.submit(concurrency=Concurrency(key="k"))
+    second = await rig.submit(concurrency=Concurrency(key="k"))
+    assert (
+        f"under the concurrency key 'k' no more than 1 job may be under way, and {first.id} was."
+        in (await told_of(rig, second.id))[1]
+    )
+    skipped = await rig.submit(concurrency=Concurrency(key="k", when_full=WhenFull.SKIP))
+    *_, ended, advice = await told_of(rig, skipped.id)
+    assert ended.startswith("It was skipped: ")
+    assert "Skipped" not in ended
+    assert "when_full: queue" in advice
+    newest = await rig.submit(concurrency=Concurrency(key="k", when_full=WhenFull.REPLACE))
+    assert f"The job {newest.id} of the same concurrency key takes its place: it is to end." in (
+        await told_of(rig, second.id)
+    )
+
+
+def test_a_skipped_step_needs_no_advice():
+    assert advise(a_job(status="skipped", message="its condition is false")) is None
 
 
 @pytest.mark.parametrize("status", [status for status in JobStatus if status.is_final])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
@@ -9,22 +11,41 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.errors import InvalidError
+from orchestrator.model.events import Event, EventStatus, Schedule
+from orchestrator.model.jobs import EventId
 from orchestrator.model.logs import Cursor, Line, Position, Stream
-from orchestrator.model.specs import ExecutorKind, JobSpec, Language, Limits, PullPolicy, Script
+from orchestrator.model.specs import (
+    Backoff,
+    Concurrency,
+    ExecutorKind,
+    JobSpec,
+    Language,
+    Limits,
+    PullPolicy,
+    RetryPolicy,
+    Script,
+    WhenFull,
+)
 from orchestrator.stores.codec import (
+    EPOCH,
     MAX_DEPTH,
     cursor_document,
     from_json,
-    job_document,
     micros,
     moment,
     pack_text,
     page_cursor,
     parse_cursor,
-    parse_job_document,
     parse_page_cursor,
     to_json,
     unpack_text,
+)
+from orchestrator.stores.documents import (
+    EventSaying,
+    event_document,
+    job_document,
+    parse_event_document,
+    parse_job_document,
 )
 from orchestrator.stores.sql.log_chunks import MAX_CHUNK_BYTES, MAX_CHUNK_LINES, pack, text_bytes, unpack
 
@@ -35,32 +56,62 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT, inner, max_size=4),
     max_leaves=20,
 )
-SPECS = st.builds(
-    JobSpec,
-    script=st.builds(
-        Script,
-        language=st.sampled_from(Language),
-        text=st.none() | TEXT,
-        file=st.none() | TEXT,
-        module=st.booleans(),
-    ),
-    name=st.none() | TEXT,
-    executor=st.none() | st.sampled_from(ExecutorKind),
-    image=st.none() | TEXT,
-    pull=st.sampled_from(PullPolicy),
-    network=TEXT,
-    args=st.lists(TEXT, max_size=4).map(tuple),
-    workdir=st.none() | TEXT,
-    input=JSON,
-    env=st.dictionaries(TEXT, TEXT, max_size=4),
-    timeout=st.timedeltas(min_value=timedelta(), max_value=timedelta(days=10_000)),
-    priority=BIG,
-    limits=st.builds(
-        Limits,
-        memory_bytes=BIG,
-        pids=BIG,
-        cpus=st.floats(allow_nan=False, allow_infinity=False),
-    ),
+SPANS = st.timedeltas(min_value=timedelta(), max_value=timedelta(days=10_000))
+SCRIPT = {
+    "language": st.sampled_from(Language),
+    "text": st.none() | TEXT,
+    "file": st.none() | TEXT,
+    "module": st.booleans(),
+}
+RETRY = {
+    "attempts": BIG,
+    "backoff": st.sampled_from(Backoff),
+    "delay": SPANS,
+    "max_delay": SPANS,
+    "jitter": st.floats(0, 1),
+    "exit_codes": st.none() | st.frozensets(st.integers(0, 255), max_size=4),
+    "reasons": st.none() | st.frozensets(TEXT, max_size=4),
+    "on_lost": st.booleans(),
+}
+CONCURRENCY = {"limit": BIG, "key": st.none() | TEXT, "when_full": st.sampled_from(WhenFull)}
+LIMITS = {"memory_bytes": BIG, "pids": BIG, "cpus": st.floats(allow_nan=False, allow_infinity=False)}
+SPEC = {
+    "script": st.builds(Script, **SCRIPT),
+    "name": st.none() | TEXT,
+    "executor": st.none() | st.sampled_from(ExecutorKind),
+    "image": st.none() | TEXT,
+    "pull": st.sampled_from(PullPolicy),
+    "network": TEXT,
+    "args": st.lists(TEXT, max_size=4).map(tuple),
+    "workdir": st.none() | TEXT,
+    "input": JSON,
+    "env": st.dictionaries(TEXT, TEXT, max_size=4),
+    "timeout": SPANS,
+    "setup_timeout": st.none() | SPANS,
+    "queue_timeout": st.none() | SPANS,
+    "retry": st.builds(RetryPolicy, **RETRY),
+    "priority": BIG,
+    "concurrency": st.none() | st.builds(Concurrency, **CONCURRENCY),
+    "limits": st.builds(Limits, **LIMITS),
+}
+SPECS = st.builds(JobSpec, **SPEC)
+SCHEDULE = {"cron": TEXT, "every": SPANS}  # one of the two
+SAYING = {
+    "spec": SPECS,
+    "description": st.none() | TEXT,
+    "schedule": st.none() | st.one_of(st.builds(Schedule, **{name: value}) for name, value in SCHEDULE.items()),
+    "max_executions": st.none() | BIG,
+    "failure_webhook": st.none() | TEXT,
+}
+EVENT = Event(
+    id=EventId("evt_1"),
+    name="nightly",
+    status=EventStatus.ACTIVE,
+    spec=JobSpec(script=Script(language=Language.BASH, text="")),
+    queue="main",
+    created_at=EPOCH,
+    updated_at=EPOCH,
+    anchor=EPOCH,
 )
 POSITIONS = st.builds(Position, bytes=BIG, newlines=BIG, tail=BIG)
 LINES = st.lists(
@@ -97,6 +148,46 @@ def test_a_job_comes_back_whole(spec, input_):
     assert back == spec
     assert list(back.env) == list(spec.env)
     assert shape([back.input, input_back]) == shape([spec.input, input_])
+
+
+@given(st.fixed_dictionaries(SAYING))
+def test_what_an_event_says_comes_back_whole(saying):
+    document = event_document(replace(EVENT, **saying))
+    assert "\0" not in document
+    back = parse_event_document(document)
+    assert back == EventSaying(**saying)
+    assert list(back.spec.env) == list(saying["spec"].env)
+    assert shape(back.spec.input) == shape(saying["spec"].input)
+
+
+@pytest.mark.parametrize(
+    ("kind", "values"),
+    [
+        (JobSpec, SPEC),
+        (Script, SCRIPT),
+        (RetryPolicy, RETRY),
+        (Concurrency, CONCURRENCY),
+        (Limits, LIMITS),
+        (Schedule, SCHEDULE),
+        (EventSaying, SAYING),
+    ],
+)
+def test_every_field_is_among_the_values_that_come_back(kind, values):
+    """M19: a field that is new in the model fails here until it is stored."""
+    assert {field.name for field in fields(kind)} == set(values)
+
+
+def test_what_an_event_says_and_what_it_lives_through_are_all_there_is_of_it():
+    """M19: what is not in the document has a column."""
+    columns = {"id", "name", "status", "queue", "created_at", "updated_at", "anchor", "executions", "next_fire_at"}
+    assert {field.name for field in fields(Event)} == columns | set(SAYING)
+
+
+def test_a_document_from_before_there_was_concurrency_is_read():
+    """M17"""
+    fields_then = json.loads(job_document(EVENT.spec, None))
+    del fields_then["spec"]["concurrency"]
+    assert parse_job_document(json.dumps(fields_then)) == (EVENT.spec, None)
 
 
 @given(st.text(alphabet=st.sampled_from("\0\\0ab"), max_size=12) | TEXT)

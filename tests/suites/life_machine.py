@@ -246,10 +246,10 @@ class LifeMachine(RuleBasedStateMachine):
 
         self.transact(verb, ending)
 
-    @rule(claim=claims, after=maybe_seconds, ending=endings)
-    def release(self, claim, after, ending):
+    @rule(claim=claims, after=maybe_seconds, begun=st.booleans(), ending=endings)
+    def release(self, claim, after, begun, ending):
         async def verb(repos):
-            job = await repos.jobs.release(claim, after=after)
+            job = await repos.jobs.release(claim, after=after, begun=begun)
             await self.note(repos, job, EntryKind.QUEUED, attempt=job.attempt)
             return job
 

@@ -132,11 +132,12 @@ class ModelJobs:
         row = self.fenced(claim)
         self._change(row, started_at=at, timings=replace(row.job.timings, setup_ms=setup_ms))
 
-    async def release(self, claim, *, after=None):
+    async def release(self, claim, *, after=None, begun=True):
         row = self.fenced(claim)
         job = replace(
             row.job,
             status=JobStatus.QUEUED,
+            given_back=row.job.given_back if begun else row.job.given_back + 1,
             started_at=None,
             timings=replace(row.job.timings, setup_ms=None),
             output=None,

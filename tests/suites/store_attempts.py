@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from orchestrator.errors import ConflictError, LeaseLostError
+from orchestrator.model.jobs import JobStatus
 from tests.suites.store_making import LEASE, ODD_JSON, StoreOpening, claim_all, claim_one, get, outcome
 
 
@@ -42,6 +43,19 @@ class AttemptSuite(StoreOpening):
             await repos.jobs.set_progress(claim.job.id, 1, ODD_JSON)
             job = await repos.jobs.finish(claim, outcome(clock))
         assert (job.output, job.has_output, job.condition, job.progress) == (None, True, False, ODD_JSON)
+
+    async def test_an_attempt_that_was_never_begun_keeps_its_number_and_is_counted(self, store, clock):
+        claim = await claim_one(store, clock)
+        async with store.begin() as repos:
+            await repos.jobs.start_attempt(claim, process="p1", token_digest=b"t1")
+            job = await repos.jobs.release(claim, begun=False)
+        assert (job.status, job.attempt, job.given_back) == (JobStatus.QUEUED, 1, 1)
+        [again] = await claim_all(store)
+        assert (again.job.attempt, again.job.given_back, again.process) == (2, 1, None)
+        async with store.begin() as repos:
+            with pytest.raises(LeaseLostError):
+                await repos.jobs.release(claim, begun=False)
+        assert (await get(store, job.id)).given_back == 1
 
     async def test_what_an_attempt_says_after_its_end_is_refused(self, store, clock):
         claim = await claim_one(store, clock)

@@ -8,20 +8,21 @@ from datetime import timedelta
 from typing import get_type_hints
 
 from orchestrator.contracts.store import IdempotencyKey, JobFilter, Repositories
-from orchestrator.model.jobs import Claim
+from orchestrator.model.events import Event
+from orchestrator.model.jobs import Claim, JobId
 from orchestrator.model.journal import EntryKind
 from orchestrator.model.logs import Cursor
 from orchestrator.model.specs import ExecutorKind
 from orchestrator.model.tokens import Scope, Token
 from orchestrator.model.workflows import Run, RunStatus
 from tests.fakes import FakeClock
-from tests.suites.store_making import LEASE, make_job, make_lines, make_run, outcome
+from tests.suites.store_making import LEASE, make_event, make_instance, make_job, make_lines, make_run, outcome
 
 Call = Callable[[Repositories], Awaitable[object]]
 
 
-def reading_calls(claim: Claim, run: Run) -> dict[str, Call]:
-    """By `repository.method`. They find something where `claim` is of a stored job and `run` is stored."""
+def reading_calls(claim: Claim, run: Run, event: Event) -> dict[str, Call]:
+    """By `repository.method`. They find something where `claim` is of a stored job, and `run` and `event` are stored."""
     return {
         "jobs.get": lambda repos: repos.jobs.get(claim.job.id),
         "jobs.page": lambda repos: repos.jobs.page(JobFilter(), after=None, limit=10),
@@ -30,6 +31,9 @@ def reading_calls(claim: Claim, run: Run) -> dict[str, Call]:
         "jobs.overdue": lambda repos: repos.jobs.overdue("main"),
         "jobs.processes": lambda repos: repos.jobs.processes(),
         "jobs.owner_of": lambda repos: repos.jobs.owner_of(b"t"),
+        "jobs.under_way": lambda repos: repos.jobs.under_way("key"),
+        "jobs.next_held": lambda repos: repos.jobs.next_held("key"),
+        "jobs.held": lambda repos: repos.jobs.held("key"),
         "jobs.queues": lambda repos: repos.jobs.queues(),
         "jobs.count": lambda repos: repos.jobs.count(),
         "logs.read": lambda repos: repos.logs.read(claim.job.id, after=0, limit=10),
@@ -41,6 +45,13 @@ def reading_calls(claim: Claim, run: Run) -> dict[str, Call]:
         "runs.get": lambda repos: repos.runs.get(run.id),
         "runs.queues": lambda repos: repos.runs.queues(),
         "runs.unfinished": lambda repos: repos.runs.unfinished("main"),
+        "events.get": lambda repos: repos.events.get(event.id),
+        "events.by_name": lambda repos: repos.events.by_name(event.name),
+        "events.page": lambda repos: repos.events.page(status=None, after=None, limit=10),
+        "events.due": lambda repos: repos.events.due("main", at=event.created_at, limit=10),
+        "events.next_due": lambda repos: repos.events.next_due("main"),
+        "events.fires": lambda repos: repos.events.fires(event.id),
+        "instances.bereft": lambda repos: repos.instances.bereft("main"),
         "outbox.due": lambda repos: repos.outbox.due("main", at=run.created_at, limit=10),
     }
 
@@ -68,7 +79,7 @@ def saying_calls(claim: Claim) -> dict[str, Call]:
     }
 
 
-def other_writing_calls(claim: Claim, run: Run, clock: FakeClock) -> dict[str, Call]:
+def other_writing_calls(claim: Claim, run: Run, event: Event, clock: FakeClock) -> dict[str, Call]:
     """Writes that name no claim."""
     now, free = clock.now(), dict.fromkeys(ExecutorKind, 10)
     token = Token(id="tok_call", name="x", scope=Scope.RUN, digest=b"call", created_at=now)
@@ -78,6 +89,8 @@ def other_writing_calls(claim: Claim, run: Run, clock: FakeClock) -> dict[str, C
         "jobs.adopt": lambda repos: repos.jobs.adopt("two", "main", lease=LEASE, alone=True),
         "jobs.renew": lambda repos: repos.jobs.renew("one", lease=LEASE),
         "jobs.request_cancel": lambda repos: repos.jobs.request_cancel(claim.job.id, at=now),
+        "jobs.occupy": lambda repos: repos.jobs.occupy("key"),
+        "jobs.admit": lambda repos: repos.jobs.admit(claim.job.id),
         "jobs.finish_queued": lambda repos: repos.jobs.finish_queued(claim.job.id, outcome(clock)),
         "journal.append": lambda repos: repos.journal.append("s", EntryKind.QUEUED, at=now, by="me"),
         "variables.set": lambda repos: repos.variables.set("global", "k", 1, at=now),
@@ -89,15 +102,21 @@ def other_writing_calls(claim: Claim, run: Run, clock: FakeClock) -> dict[str, C
         "runs.set_status": lambda repos: repos.runs.set_status(run.id, RunStatus.RUNNING, at=now),
         "runs.finish": lambda repos: repos.runs.finish(run.id, RunStatus.FAILED, at=now, output={}, error="e"),
         "runs.request_cancel": lambda repos: repos.runs.request_cancel(run.id, at=now),
+        "events.insert": lambda repos: repos.events.insert(make_event(clock)),
+        "events.update": lambda repos: repos.events.update(event),
+        "events.fire": lambda repos: repos.events.fire(event.id, now, JobId("job_1")),
+        "instances.register": lambda repos: repos.instances.register(make_instance(clock)),
         "outbox.add": lambda repos: repos.outbox.add("k", "advance_run", queue="main", payload={}, at=now),
+        "outbox.take": lambda repos: repos.outbox.take("main", at=now, lease=LEASE, limit=10),
         "outbox.delivered": lambda repos: repos.outbox.delivered(1, at=now),
         "outbox.retry": lambda repos: repos.outbox.retry(1, at=now, error="e"),
+        "outbox.give_up": lambda repos: repos.outbox.give_up(1, at=now, error="e"),
     }
 
 
-def writing_calls(claim: Claim, run: Run, clock: FakeClock) -> dict[str, Call]:
+def writing_calls(claim: Claim, run: Run, event: Event, clock: FakeClock) -> dict[str, Call]:
     """Every method that writes, by `repository.method`."""
-    return fenced_calls(claim, clock) | saying_calls(claim) | other_writing_calls(claim, run, clock)
+    return fenced_calls(claim, clock) | saying_calls(claim) | other_writing_calls(claim, run, event, clock)
 
 
 def promised_methods(*, fenced: bool = False) -> set[str]:

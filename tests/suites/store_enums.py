@@ -21,7 +21,7 @@ from orchestrator.model.jobs import (
 )
 from orchestrator.model.journal import Entry, EntryKind
 from orchestrator.model.logs import Cursor, Line, Stream
-from orchestrator.model.specs import ExecutorKind, JobSpec, Language, PullPolicy, Script
+from orchestrator.model.specs import Concurrency, ExecutorKind, JobSpec, Language, PullPolicy, Script, WhenFull
 from orchestrator.model.tokens import Scope, Token
 from orchestrator.model.workflows import RunStatus
 from tests.suites.store_making import (
@@ -50,6 +50,9 @@ JOB_HOLES = {
     "condition": False,
     "progress": 0,
     "event_id": "evt_1",
+    "scheduled_at": datetime(1970, 1, 1, tzinfo=UTC),
+    "concurrency_key": "",
+    "held": True,
     "run_id": RunId("run_1"),
     "step": "",
     "parent_id": JobId("job_0"),
@@ -88,10 +91,14 @@ class EnumSuite(StoreOpening):
         )
 
     async def test_every_combination_of_the_enum_values_of_a_spec_comes_back(self, store, clock):
-        """M19: language, module or not, when to pull, executor or none."""
+        """M19: language, module or not, when to pull, executor or none; and what a full concurrency key means, or none."""
         scripts = [Script(language=language, module=module) for language, module in product(Language, [True, False])]
         kinds = product(scripts, PullPolicy, [None, *ExecutorKind])
         specs = [JobSpec(script=script, pull=pull, executor=executor) for script, pull, executor in kinds]
+        specs += [
+            JobSpec(script=scripts[0], concurrency=Concurrency(key=key, when_full=when_full))
+            for key, when_full in product([None, "", "k"], WhenFull)
+        ]
         await assert_jobs_come_back(store, [make_job(clock, spec=spec) for spec in specs])
 
     async def test_every_pair_of_absent_and_present_fields_of_a_job_comes_back(self, store, clock):

@@ -19,7 +19,18 @@ from orchestrator.model.jobs import (
     Timings,
     TriggerKind,
 )
-from orchestrator.model.specs import Backoff, ExecutorKind, JobSpec, Language, Limits, PullPolicy, RetryPolicy, Script
+from orchestrator.model.specs import (
+    Backoff,
+    Concurrency,
+    ExecutorKind,
+    JobSpec,
+    Language,
+    Limits,
+    PullPolicy,
+    RetryPolicy,
+    Script,
+    WhenFull,
+)
 from tests.suites.store_making import ODD_JSON, ODD_TEXT, StoreOpening, get, insert, make_job
 
 
@@ -52,6 +63,7 @@ class JobSuite(StoreOpening):
                 on_lost=True,
             ),
             priority=-7,
+            concurrency=Concurrency(limit=7, key=ODD_TEXT, when_full=WhenFull.SKIP),
             limits=Limits(memory_bytes=2**40, pids=1, cpus=0.1),
         )
         job = make_job(
@@ -76,6 +88,9 @@ class JobSuite(StoreOpening):
             condition=False,
             progress={"percent": 0},
             event_id="evt_1",
+            scheduled_at=clock.now() - timedelta(days=9000, microseconds=1),
+            concurrency_key=ODD_TEXT,
+            held=True,
             run_id=RunId("run_x"),
             step=ODD_TEXT,
             parent_id=JobId("job_parent"),

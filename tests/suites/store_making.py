@@ -13,8 +13,11 @@ from pathlib import Path
 import pytest
 
 from orchestrator.contracts.store import Outcome, Store
+from orchestrator.model.events import Event, EventStatus
+from orchestrator.model.instances import Instance
 from orchestrator.model.jobs import (
     Claim,
+    EventId,
     Job,
     JobId,
     JobStatus,
@@ -70,6 +73,28 @@ def make_run(clock: FakeClock, **changes) -> Run:
         created_at=clock.now(),
     )
     return replace(run, **changes)
+
+
+def make_event(clock: FakeClock, **changes) -> Event:
+    number = next(_numbers)
+    event = Event(
+        id=EventId(f"evt_{number:08d}"),
+        name=f"event-{number}",
+        status=EventStatus.ACTIVE,
+        spec=JobSpec(script=Script(language=Language.BASH, text="true")),
+        queue="main",
+        created_at=clock.now(),
+        updated_at=clock.now(),
+        anchor=clock.now(),
+    )
+    return replace(event, **changes)
+
+
+def make_instance(clock: FakeClock, **changes) -> Instance:
+    instance = Instance(
+        id=f"ins_{next(_numbers):08d}", state="/var/state", sockets="/run/sockets", boot_id="boot", seen_at=clock.now()
+    )
+    return replace(instance, **changes)
 
 
 def make_lines(clock: FakeClock, first: int, texts: list[str], *, attempt: int = 1) -> list[Line]:

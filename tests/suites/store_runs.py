@@ -13,7 +13,7 @@ from orchestrator.model.jobs import (
     RunId,
 )
 from orchestrator.model.workflows import RunStatus
-from tests.suites.store_making import ODD_JSON, ODD_TEXT, StoreOpening, make_run
+from tests.suites.store_making import LEASE, ODD_JSON, ODD_TEXT, BoomError, StoreOpening, make_run
 
 
 class RunSuite(StoreOpening):
@@ -155,3 +155,100 @@ class RunSuite(StoreOpening):
             assert await repos.outbox.due("main", at=clock.now(), limit=10) == []
             [again] = await repos.outbox.due("main", at=later, limit=10)
         assert again == replace(item, tries=1)
+
+    async def test_an_item_that_was_taken_is_due_again_when_its_lease_has_passed(self, store, clock):
+        async with store.begin() as repos:
+            await repos.outbox.add(ODD_TEXT, ODD_TEXT, queue=ODD_TEXT, payload=ODD_JSON, at=clock.now())
+            await repos.outbox.add("elsewhere", "a", queue="other", payload={}, at=clock.now())
+            [item] = await repos.outbox.due(ODD_TEXT, at=clock.now(), limit=10)
+            early = clock.now() - timedelta(microseconds=1)
+            assert await repos.outbox.take(ODD_TEXT, at=early, lease=LEASE, limit=10) == []
+            assert await repos.outbox.take(ODD_TEXT, at=clock.now(), lease=LEASE, limit=10) == [item]
+        clock.advance(LEASE - timedelta(microseconds=1))
+        async with store.begin() as repos:
+            assert await repos.outbox.due(ODD_TEXT, at=clock.now(), limit=10) == []
+            assert await repos.outbox.take(ODD_TEXT, at=clock.now(), lease=LEASE, limit=10) == []
+            clock.advance(timedelta(microseconds=1))
+            assert await repos.outbox.take(ODD_TEXT, at=clock.now(), lease=LEASE, limit=10) == [item]
+            [elsewhere] = await repos.outbox.take("other", at=clock.now(), lease=LEASE, limit=10)
+        assert elsewhere.key == "elsewhere"
+
+    async def test_what_is_taken_comes_by_its_microsecond_then_in_the_order_it_was_added(self, store, clock):
+        """M21: as what is due, also when some of it was put off before."""
+        async with store.begin() as repos:
+            for number in range(20):
+                due_at = clock.now() + timedelta(microseconds=number * 7 % 20 // 2)
+                await repos.outbox.add(str(number), "a", queue="main", payload={}, at=due_at)
+            [first, *_] = await repos.outbox.due("main", at=clock.now(), limit=1)
+            await repos.outbox.retry(first.id, at=clock.now() + timedelta(microseconds=5), error="e")
+            at = clock.now() + LEASE
+            wanted = await repos.outbox.due("main", at=at, limit=100)
+            taken = []
+            for _ in range(4):
+                batch = await repos.outbox.take("main", at=at, lease=LEASE, limit=6)
+                assert batch == wanted[len(taken) :][:6]
+                taken += batch
+        assert taken == wanted
+        assert len(taken) == 20
+
+    async def test_many_that_take_at_once_never_get_the_same_item(self, store, clock):
+        async with store.begin() as repos:
+            for number in range(200):
+                await repos.outbox.add(str(number), "a", queue="main", payload={}, at=clock.now())
+
+        async def take() -> list[str]:
+            mine: list[str] = []
+            while True:
+                async with store.begin() as repos:
+                    items = await repos.outbox.take("main", at=clock.now(), lease=LEASE, limit=7)
+                    await asyncio.sleep(0)
+                if not items:
+                    return mine
+                mine += [item.key for item in items]
+
+        async with asyncio.timeout(60):
+            taken = [key for mine in await asyncio.gather(*(take() for _ in range(8))) for key in mine]
+        # Whoever finds an item locked passes over it, so that a few may be left for the next look.
+        taken += await take()
+        assert sorted(taken) == sorted(map(str, range(200)))
+
+    async def test_a_block_that_failed_has_taken_nothing(self, store, clock):
+        async with store.begin() as repos:
+            await repos.outbox.add("k", "a", queue="main", payload={}, at=clock.now())
+        with pytest.raises(BoomError):
+            async with store.begin() as repos:
+                assert len(await repos.outbox.take("main", at=clock.now(), lease=LEASE, limit=10)) == 1
+                raise BoomError
+        async with store.begin() as repos:
+            assert len(await repos.outbox.take("main", at=clock.now(), lease=LEASE, limit=10)) == 1
+
+    async def test_what_was_delivered_or_given_up_is_never_due_again(self, store, clock):
+        """Whatever a taker that was too slow says of it later; and its key stays taken."""
+        async with store.begin() as repos:
+            for key in ("delivered", "given up"):
+                await repos.outbox.add(key, "a", queue="main", payload={}, at=clock.now())
+            delivered, given_up = await repos.outbox.take("main", at=clock.now(), lease=LEASE, limit=10)
+            await repos.outbox.delivered(delivered.id, at=clock.now())
+            await repos.outbox.give_up(given_up.id, at=clock.now(), error=ODD_TEXT)
+        for late in (
+            lambda repos, item: repos.outbox.retry(item.id, at=clock.now(), error="e"),
+            lambda repos, item: repos.outbox.give_up(item.id, at=clock.now(), error="e"),
+            lambda repos, item: repos.outbox.delivered(item.id, at=clock.now()),
+            lambda repos, item: repos.outbox.add(item.key, "a", queue="main", payload={}, at=clock.now()),
+        ):
+            for item in (delivered, given_up):
+                async with store.begin() as repos:
+                    await late(repos, item)
+                    at = clock.now() + timedelta(days=1)
+                    assert await repos.outbox.due("main", at=at, limit=10) == []
+                    assert await repos.outbox.take("main", at=at, lease=LEASE, limit=10) == []
+
+    async def test_a_taken_item_that_failed_is_due_from_the_time_it_was_put_off_to(self, store, clock):
+        """Also before its lease would have passed."""
+        later = clock.now() + timedelta(seconds=1)
+        async with store.begin() as repos:
+            await repos.outbox.add("k", "a", queue="main", payload={}, at=clock.now())
+            [item] = await repos.outbox.take("main", at=clock.now(), lease=LEASE, limit=10)
+            await repos.outbox.retry(item.id, at=later, error=ODD_TEXT)
+            assert await repos.outbox.take("main", at=later - timedelta(microseconds=1), lease=LEASE, limit=10) == []
+            assert await repos.outbox.take("main", at=later, lease=LEASE, limit=10) == [replace(item, tries=1)]

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from tests.suites.store_attempts import AttemptSuite
+from tests.suites.store_concurrency import ConcurrencySuite
 from tests.suites.store_contention import ContentionSuite
 from tests.suites.store_enums import EnumSuite
+from tests.suites.store_events import EventSuite
 from tests.suites.store_faults import FaultSuite
 from tests.suites.store_fencing import FencingSuite
+from tests.suites.store_instances import InstanceSuite
 from tests.suites.store_jobs import JobSuite
 from tests.suites.store_logs import LogSuite
 from tests.suites.store_making import (
@@ -57,6 +60,9 @@ class StoreSuite(
     LogSuite,
     RecordSuite,
     RunSuite,
+    EventSuite,
+    InstanceSuite,
+    ConcurrencySuite,
     EnumSuite,
     ValueSuite,
     PagingSuite,

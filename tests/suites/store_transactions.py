@@ -20,6 +20,8 @@ from tests.suites.store_making import (
     claim_one,
     get,
     insert,
+    make_event,
+    make_instance,
     make_job,
     make_lines,
     make_run,
@@ -212,6 +214,11 @@ class TransactionSuite(StoreOpening):
             await repos.tokens.insert(token)
             await repos.journal.append(claim.job.id, EntryKind.QUEUED, at=now, by="me")
             await repos.outbox.add("k", "advance_run", queue="main", payload={}, at=now)
+            event = make_event(clock)
+            await repos.events.insert(event)
+            await repos.events.fire(event.id, now, claim.job.id)
+            await repos.instances.register(make_instance(clock))
+            await repos.jobs.occupy("key")
             await repos.variables.set("global", "there", 2, at=now)
             key = IdempotencyKey(scope="s", key="k", digest=b"d")
             await repos.idempotency.remember(key, "job_1", at=now, keep=LEASE)

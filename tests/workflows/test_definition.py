@@ -161,7 +161,7 @@ STEP = "steps:\n  a: {{bash: 'true'}}\n  b:\n    bash: 'true'\n    {}\n"
         ("when: never", "steps.b.when", "`success`, `failure`, `always`"),
         ("when: failure", "steps.b.when", "name it under `needs`"),
         ("foreach: [1]", "steps.b.foreach", "not supported by this version yet"),
-        ("concurrency: 3", "steps.b.concurrency", "not supported by this version yet"),
+        ("concurrency: 3", "steps.b.concurrency", "Needs a `key`"),
         ("on: server", "steps.b.on", "not supported by this version yet"),
         ("if: ''", "steps.b.if", "Must be an expression"),
         ("if: 3", "steps.b.if", "Must be an expression"),

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from orchestrator.model.jobs import Claim, Job, JobId, JobStatus, LogTotals, Reason, RunId, Timings, TriggerKind
+from orchestrator.model.jobs import (
+    Claim,
+    EventId,
+    Job,
+    JobId,
+    JobStatus,
+    LogTotals,
+    Reason,
+    RunId,
+    Timings,
+    TriggerKind,
+)
 from orchestrator.model.specs import ExecutorKind
 from orchestrator.stores.codec import (
     from_json,
@@ -14,11 +25,11 @@ from orchestrator.stores.codec import (
     moment_or_none,
     pack_or_none,
     pack_text,
-    parse_job_document,
     to_json,
     unpack_or_none,
     unpack_text,
 )
+from orchestrator.stores.documents import parse_job_document
 from orchestrator.stores.sql.connection import Row, Value
 
 # What is large and never changes lies in a table of its own, so that renewing a lease does not rewrite it.
@@ -38,6 +49,7 @@ _STORED = (
     "message",
     "exit_code",
     "attempt",
+    "given_back",
     "started_at",
     "finished_at",
     "cancel_requested_at",
@@ -49,6 +61,9 @@ _STORED = (
     "condition",
     "progress",
     "event_id",
+    "scheduled_at",
+    "concurrency_key",
+    "held",
     "run_id",
     "step",
     "parent_id",
@@ -77,6 +92,7 @@ def insert_values(job: Job) -> tuple[Value, ...]:
         pack_or_none(job.message),
         job.exit_code,
         job.attempt,
+        job.given_back,
         micros_or_none(job.started_at),
         micros_or_none(job.finished_at),
         micros_or_none(job.cancel_requested_at),
@@ -88,6 +104,9 @@ def insert_values(job: Job) -> tuple[Value, ...]:
         None if job.condition is None else int(job.condition),
         None if job.progress is None else to_json(job.progress),
         job.event_id,
+        micros_or_none(job.scheduled_at),
+        pack_or_none(job.concurrency_key),
+        int(job.held),
         job.run_id,
         pack_or_none(job.step),
         job.parent_id,
@@ -114,6 +133,7 @@ def job_from_row(row: Row, known: Job | None = None) -> Job:
         message=unpack_or_none(value["message"]),
         exit_code=value["exit_code"],
         attempt=value["attempt"],
+        given_back=value["given_back"],
         started_at=moment_or_none(value["started_at"]),
         finished_at=moment_or_none(value["finished_at"]),
         cancel_requested_at=moment_or_none(value["cancel_requested_at"]),
@@ -128,7 +148,10 @@ def job_from_row(row: Row, known: Job | None = None) -> Job:
         has_output=value["output"] is not None,
         condition=None if value["condition"] is None else bool(value["condition"]),
         progress=None if value["progress"] is None else from_json(value["progress"]),
-        event_id=value["event_id"],
+        event_id=None if value["event_id"] is None else EventId(value["event_id"]),
+        scheduled_at=moment_or_none(value["scheduled_at"]),
+        concurrency_key=unpack_or_none(value["concurrency_key"]),
+        held=bool(value["held"]),
         run_id=None if value["run_id"] is None else RunId(value["run_id"]),
         step=unpack_or_none(value["step"]),
         parent_id=None if value["parent_id"] is None else JobId(value["parent_id"]),

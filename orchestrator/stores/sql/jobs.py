@@ -12,7 +12,6 @@ from orchestrator.model.jobs import Claim, Job, JobId, JobStatus, RunId
 from orchestrator.model.json import Json
 from orchestrator.model.specs import ExecutorKind
 from orchestrator.stores.codec import (
-    job_document,
     micros,
     pack_or_none,
     pack_text,
@@ -22,6 +21,7 @@ from orchestrator.stores.codec import (
     to_json,
     unpack_text,
 )
+from orchestrator.stores.documents import job_document
 from orchestrator.stores.sql.connection import Connection, Dialect, Row, Value
 from orchestrator.stores.sql.job_rows import (
     CLAIM_COLUMNS,
@@ -76,6 +76,7 @@ class SqlJobs:
             ("status =", which.status and which.status.value),
             ("queue =", pack_or_none(which.queue)),
             ("run_id =", which.run_id),
+            ("event_id =", None if which.event_id is None else pack_text(which.event_id)),
             ("number <", None if after is None else parse_page_cursor(after)),
         ]
         given = [(column, value) for column, value in wanted if value is not None]
@@ -109,7 +110,7 @@ class SqlJobs:
         now = self.dialect.now
         return f"""
             WITH due AS MATERIALIZED (
-                SELECT number FROM jobs WHERE queue = $1 AND executor = $2 AND status = 'queued'
+                SELECT number FROM jobs WHERE queue = $1 AND executor = $2 AND status = 'queued' AND held = 0
                     AND (due_at IS NULL OR due_at <= {now})
                 ORDER BY priority DESC, created_at, number LIMIT $3 {self.dialect.skip_locked}
             )
@@ -167,12 +168,12 @@ class SqlJobs:
     async def mark_started(self, claim: Claim, *, at: datetime, setup_ms: int) -> None:
         await self._fenced(claim, "started_at = $1, setup_ms = $2", micros(at), setup_ms)
 
-    async def release(self, claim: Claim, *, after: timedelta | None = None) -> Job:
+    async def release(self, claim: Claim, *, after: timedelta | None = None, begun: bool = True) -> Job:
         return await self._fenced_job(
             claim,
             f"""due_at = {self.dialect.now} + $1, status = 'queued', owner = NULL, lease_until = NULL, process = NULL,
                 token_digest = NULL, started_at = NULL, setup_ms = NULL, output = NULL, condition = NULL,
-                progress = NULL""",
+                progress = NULL{"" if begun else ", given_back = given_back + 1"}""",
             None if after is None else span(after),
         )
 
@@ -217,6 +218,33 @@ class SqlJobs:
             return job_from_row(rows[0])
         job = await self.get(job_id)
         raise ConflictError(f"Job {job_id} is {job.status} and not queued any more.")
+
+    async def occupy(self, key: str) -> None:
+        # Writing the row, even as it is, locks it.
+        await self.connection.change(
+            "INSERT INTO concurrency_keys (key) VALUES ($1) ON CONFLICT (key) DO UPDATE SET key = excluded.key",
+            pack_text(key),
+        )
+
+    async def under_way(self, key: str) -> list[Job]:
+        rows = await self.connection.rows(
+            f"""SELECT {JOB_COLUMNS} FROM jobs WHERE concurrency_key = $1 AND held = 0
+                AND status IN ('queued', 'running') ORDER BY created_at, number""",
+            pack_text(key),
+        )
+        return [job_from_row(row) for row in rows]
+
+    async def next_held(self, key: str) -> Job | None:
+        rows = await self.connection.rows(f"{_HELD} LIMIT 1", pack_text(key))
+        return job_from_row(rows[0]) if rows else None
+
+    async def held(self, key: str) -> list[Job]:
+        return [job_from_row(row) for row in await self.connection.rows(_HELD, pack_text(key))]
+
+    async def admit(self, job_id: JobId) -> None:
+        await self.connection.change(
+            f"UPDATE jobs SET held = 0 WHERE id = $1 AND held = 1 AND {STATUS} = 'queued'", pack_text(job_id)
+        )
 
     async def owner_of(self, token_digest: bytes) -> AttemptOwner | None:
         rows = await self.connection.rows(
@@ -274,12 +302,14 @@ class SqlJobs:
         return rows
 
 
+_HELD = f"""SELECT {JOB_COLUMNS} FROM jobs WHERE concurrency_key = $1 AND held = 1
+    AND status IN ('queued', 'running') ORDER BY priority DESC, created_at, number"""
 _DEAD = f"""status IN ('failed', 'timed_out') AND run_id IS NULL AND NOT EXISTS (
     SELECT 1 FROM idempotency_keys WHERE scope = '{REQUEUE_SCOPE}' AND key = jobs.id)"""
 _ENDING = """status = $1, finished_at = $2, reason = $3, message = $4, exit_code = $5,
     queued_ms = COALESCE($6, queued_ms), setup_ms = COALESCE($7, setup_ms),
     execution_ms = COALESCE($8, execution_ms), cleanup_ms = COALESCE($9, cleanup_ms),
-    owner = NULL, lease_until = NULL, token_digest = NULL"""
+    owner = NULL, lease_until = NULL, token_digest = NULL, held = 0"""
 
 
 def _ending(outcome: Outcome) -> tuple[Value, ...]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from orchestrator.stores.sql.connection import Connection, Dialect
+from orchestrator.stores.sql.events import SqlEvents
 from orchestrator.stores.sql.idempotency import SqlIdempotency
+from orchestrator.stores.sql.instances import SqlInstances
 from orchestrator.stores.sql.jobs import SqlJobs
 from orchestrator.stores.sql.journal import SqlJournal
 from orchestrator.stores.sql.logs import SqlLogs
@@ -25,6 +27,8 @@ class SqlRepositories:
     variables: SqlVariables
     tokens: SqlTokens
     runs: SqlRuns
+    events: SqlEvents
+    instances: SqlInstances
     outbox: SqlOutbox
     idempotency: SqlIdempotency
 
@@ -38,6 +42,8 @@ def bind(connection: Connection, dialect: Dialect) -> SqlRepositories:
         variables=SqlVariables(connection),
         tokens=SqlTokens(connection),
         runs=SqlRuns(connection, dialect),
-        outbox=SqlOutbox(connection),
+        events=SqlEvents(connection, dialect),
+        instances=SqlInstances(connection, dialect),
+        outbox=SqlOutbox(connection, dialect),
         idempotency=SqlIdempotency(connection),
     )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import apsw
 
 from orchestrator.errors import ConflictError, CroniumError, InvalidError, LimitExceededError, UnavailableError
@@ -9,6 +12,8 @@ from orchestrator.errors import ConflictError, CroniumError, InvalidError, Limit
 _BUSY = (apsw.BusyError, apsw.LockedError)
 _DAMAGED = (apsw.CorruptError, apsw.NotADBError, apsw.FormatError)
 _CLOSED = (apsw.ConnectionClosedError, apsw.CursorClosedError)
+# What SQLite says of a file that it could not make or make longer; why, it keeps to itself.
+_BY_THE_DISK = (apsw.IOError, apsw.CantOpenError)
 _AWAY = (
     apsw.FullError,
     apsw.IOError,
@@ -42,13 +47,24 @@ def translate(error: Exception, where: str) -> CroniumError:
 
 
 def _what_is_wrong(error: Exception, where: str) -> str:
-    if isinstance(error, apsw.FullError):
+    if isinstance(error, apsw.FullError) or (isinstance(error, _BY_THE_DISK) and _is_full(where)):
         return f"There is no space left for {where}: free some on that disk."
+    if isinstance(error, apsw.ReadOnlyError):
+        return f"{where} cannot be written ({error}): is its disk mounted read-only, or are its files protected?"
     if isinstance(error, _DAMAGED):
         return f"{where} is damaged or not a Cronium database ({error}): restore a backup."
     if isinstance(error, _CLOSED):
         return f"{where} was closed."
     return f"{where} cannot be used ({error}): check its disk, its owner and its permissions."
+
+
+def _is_full(where: str) -> bool:
+    """Whether the disk of the database has no room, or can hold no more files."""
+    try:
+        disk = os.statvfs(Path(where).parent)
+    except OSError:
+        return False  # nothing is known of it, and SQLite's own words stand
+    return disk.f_bavail == 0 or (disk.f_files > 0 and disk.f_favail == 0)
 
 
 def store_unavailable(message: str) -> UnavailableError:

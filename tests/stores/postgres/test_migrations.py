@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import asyncpg
 import pytest
 
 from orchestrator.stores.migrate import Migration, read_migrations
+from orchestrator.stores.postgres import open_postgres_store
 from orchestrator.stores.postgres.connect import Address
 from orchestrator.stores.postgres.schema import migrate, rehearse
 from orchestrator.stores.postgres.store import PACKAGE
 from orchestrator.telemetry.clock import SystemClock
-from tests.suites.migration_suite import MigrationSuite
+from tests.suites.store_first_light import FirstLightSuite
 
 pytestmark = pytest.mark.distributed
+PATIENCE = timedelta(seconds=5)
 PROGRAM = """
 from datetime import timedelta
 from orchestrator.stores.postgres import open_postgres_store
@@ -23,7 +27,7 @@ async def main():
 """
 
 
-class TestPostgresMigrations(MigrationSuite):
+class TestPostgresMigrations(FirstLightSuite):
     package = PACKAGE
 
     @pytest.fixture
@@ -39,6 +43,9 @@ class TestPostgresMigrations(MigrationSuite):
             return [tuple(row) for row in await connection.fetch(sql)]
         finally:
             await connection.close()
+
+    def open_store(self, where):
+        return open_postgres_store(where, clock=SystemClock(), patience=PATIENCE)
 
     def program(self, where):
         return PROGRAM.format(url=where)
@@ -59,10 +66,11 @@ async def rows_of(url, table):
 async def test_a_rehearsal_says_what_would_happen_and_changes_nothing(database):
     migrations = read_migrations(PACKAGE)
     await migrate(Address.parse(database), migrations, SystemClock())
-    more = [later(2, "CREATE TABLE extra (a BIGINT NOT NULL)"), later(3, "INSERT INTO extra VALUES (1), (2)")]
+    one, two = (len(migrations) + step for step in (1, 2))
+    more = [later(one, "CREATE TABLE extra (a BIGINT NOT NULL)"), later(two, "INSERT INTO extra VALUES (1), (2)")]
     for _ in range(2):
         done = await rehearse(Address.parse(database), [*migrations, *more], SystemClock())
-        assert [step.name for step in done.steps] == ["later_2", "later_3"]
+        assert [step.number for step in done.steps] == [one, two]
         assert (done.failure, done.copy_bytes) == (None, None)
         assert "extra" not in done.before
         assert done.after["extra"] == 2
@@ -74,10 +82,11 @@ async def test_a_rehearsal_says_what_would_happen_and_changes_nothing(database):
 async def test_a_migration_with_a_fault_is_named_by_a_rehearsal_and_nothing_is_changed(database):
     migrations = read_migrations(PACKAGE)
     await migrate(Address.parse(database), migrations, SystemClock())
-    more = [later(2, "CREATE TABLE extra (a BIGINT NOT NULL)"), later(3, "INSERT INTO nowhere VALUES (1)")]
+    one, two = (len(migrations) + step for step in (1, 2))
+    more = [later(one, "CREATE TABLE extra (a BIGINT NOT NULL)"), later(two, "INSERT INTO nowhere VALUES (1)")]
     done = await rehearse(Address.parse(database), [*migrations, *more], SystemClock())
-    assert [step.name for step in done.steps] == ["later_2"]
-    assert done.failure == 'Migration 0003 (later_3) failed: relation "nowhere" does not exist.'
+    assert [step.number for step in done.steps] == [one]
+    assert done.failure == f'Migration {two:04} (later_{two}) failed: relation "nowhere" does not exist.'
     assert await rows_of(database, "migrations") == len(migrations)
 
 

@@ -16,7 +16,7 @@ from orchestrator.stores.sqlite import open_sqlite_store
 from orchestrator.stores.sqlite.errors import translate
 from tests.fakes import FakeClock
 from tests.suites.store_calls import reading_calls, writing_calls
-from tests.suites.store_making import claim_one, get, insert, make_job, make_run
+from tests.suites.store_making import claim_one, get, insert, make_event, make_job, make_run
 
 REAL_DISK = apsw.vfs_names()[0]
 EVERY_ERROR = [error for error in vars(apsw).values() if isinstance(error, type) and issubclass(error, apsw.Error)]
@@ -187,15 +187,16 @@ async def test_with_a_broken_disk_every_method_raises_errors_of_ours_only(path, 
     promised = (UnavailableError, ConflictError, LeaseLostError, NotFoundError)
     acknowledged = []
     async with open_sqlite_store(path, clock=clock, exclusive=True) as store:
-        claim, run = await claim_one(store, clock), make_run(clock)
+        claim, run, event = await claim_one(store, clock), make_run(clock), make_event(clock)
         async with store.begin() as repos:
             await repos.runs.insert(run)
+            await repos.events.insert(event)
         disk.broken = {broken}
-        for call in (reading_calls(claim, run) | writing_calls(claim, run, clock)).values():
+        for call in (reading_calls(claim, run, event) | writing_calls(claim, run, event, clock)).values():
             with suppress(*promised):
                 async with store.begin() as repos:
                     await call(repos)
-        for call in reading_calls(claim, run).values():
+        for call in reading_calls(claim, run, event).values():
             with suppress(*promised):
                 async with store.read() as repos:
                     await call(repos)

@@ -9,11 +9,12 @@ import apsw
 import pytest
 
 from orchestrator.stores.migrate import read_migrations
+from orchestrator.stores.sqlite import open_sqlite_store
 from orchestrator.stores.sqlite.connect import open_connection
 from orchestrator.stores.sqlite.schema import migrate
 from orchestrator.stores.sqlite.store import PACKAGE
 from tests.fakes import FakeClock
-from tests.suites.migration_suite import MigrationSuite
+from tests.suites.store_first_light import FirstLightSuite
 
 PROGRAM = """
 from pathlib import Path
@@ -25,7 +26,7 @@ async def main():
 """
 
 
-class TestSqliteMigrations(MigrationSuite):
+class TestSqliteMigrations(FirstLightSuite):
     package = PACKAGE
 
     @pytest.fixture
@@ -42,6 +43,9 @@ class TestSqliteMigrations(MigrationSuite):
     async def query(self, where, sql):
         with closing(apsw.Connection(str(where))) as connection:
             return connection.execute(sql).fetchall()
+
+    def open_store(self, where):
+        return open_sqlite_store(where, clock=FakeClock(), exclusive=True)
 
     def program(self, where):
         return PROGRAM.format(path=str(where))

@@ -17,7 +17,7 @@ const BASE_NAMES = ["CRONIUM_RUNTIME_API", "CRONIUM_API_ENDPOINT", "CRONIUM_API_
 const TOKEN_NAMES = ["CRONIUM_EXECUTION_TOKEN", "CRONIUM_API_TOKEN"];
 const ID_NAMES = ["CRONIUM_EXECUTION_ID", "CRONIUM_JOB_ID"];
 
-const DEADLINE_SECONDS = 30;
+const DEADLINE_SECONDS = 60;
 const FIRST_PAUSE_MS = 50;
 const LONGEST_PAUSE_MS = 2000;
 const SHORTEST_ATTEMPT_MS = 100; // a last try just before the deadline can still find out why nobody answers
@@ -52,7 +52,7 @@ class CroniumTimeoutError extends CroniumError {
 /**
  * One job's side of the runtime API; what is not given is taken from the environment, at each call.
  *
- * A call is tried again while the runtime API cannot be reached or is busy, until `deadlineSeconds` (default 30, or
+ * A call is tried again while the runtime API cannot be reached or is busy, until `deadlineSeconds` (default 60, or
  * CRONIUM_SDK_DEADLINE_SECONDS) have passed. Every method may reject with a `CroniumError`; a value that is no JSON
  * rejects with a `TypeError` before anything is sent. Nothing is kept open between calls.
  */

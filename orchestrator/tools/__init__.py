@@ -1,0 +1,1 @@
+"""Integrations with what others run."""
