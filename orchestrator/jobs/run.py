@@ -99,6 +99,10 @@ class Runner:
         crash_point("attach.before")
         process = await self._attach(claim) if claim.process is not None else None
         crash_point("attach.done")
+        if process is None and claim.job.started_at is None and claim.job.cancel_requested_at is not None:
+            # Whoever broke its start off may have died before that was stored: it may have run, and must not run again.
+            await self._finish(claim, self._ended(claim.job, CANCELLED), None)
+            return
         if process is None and claim.job.started_at is None:
             log.info("a job was never started, back to the queue", extra={"job_id": claim.job.id})
             await self._release(claim)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from itertools import count, pairwise, takewhile
 from typing import Any
 
@@ -27,6 +28,12 @@ class Score:
     lines_doubled: int = 0
     outputs_wrong: int = 0
     left_over: int = 0
+    fires: int | None = None  # checked, where there are events
+    fires_lost: int = 0
+    fires_doubled: int = 0
+    effects: int | None = None
+    effects_lost: int = 0
+    effects_doubled: int = 0
     problems: list[str] = field(default_factory=list)
     lines: int = 0
     given_back: int = 0
@@ -36,10 +43,15 @@ class Score:
         return not self.problems
 
     def __str__(self) -> str:
-        return (
+        text = (
             f"jobs lost {self.jobs_lost} · attempts doubled {self.attempts_doubled} · lines lost {self.lines_lost} · "
             f"lines doubled {self.lines_doubled} · outputs wrong {self.outputs_wrong} · left over {self.left_over}"
         )
+        if self.fires is not None:
+            text += f" · of {self.fires} fires lost {self.fires_lost}, doubled {self.fires_doubled}"
+        if self.effects is not None:
+            text += f" · of {self.effects} webhook calls lost {self.effects_lost}, doubled {self.effects_doubled}"
+        return text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +61,23 @@ class Told:
     job: Mapping[str, Any]
     lines: Sequence[Mapping[str, Any]]
     journal: Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Missed:
+    """What an event's journal says was missed: so many times from the first on, before the one it fired for instead."""
+
+    first: datetime
+    fired_for: datetime
+    times: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """A webhook call as its receiver saw it. Calls with the same id are the same news, told again."""
+
+    id: str
+    job_id: str
 
 
 def check_all(submitted: Sequence[Submitted], told: Mapping[str, Told], runs: Iterable[Run]) -> Score:
@@ -199,3 +228,48 @@ def _check_strangers(
     for job_id in set(by_job) - set(told):
         score.jobs_lost += 1
         score.problems.append(f"{job_id} ran, and there is no such job")
+
+
+def check_fires(
+    score: Score, fires: Sequence[datetime], missed: Sequence[Missed], *, anchor: datetime, every: timedelta
+) -> None:
+    """Each time of the interval up to the last fire has one job, or is one that the journal says was missed."""
+    score.fires = len(fires)
+    skipped: set[datetime] = set()
+    for entry in missed:
+        times = [entry.first + number * every for number in range((entry.fired_for - entry.first) // every)]
+        skipped.update(times)
+        if len(times) != entry.times:
+            score.fires_lost += 1
+            score.problems.append(
+                f"the journal counts {entry.times} missed fires, and {len(times)} there were: {entry}"
+            )
+    counted = Counter(fires)
+    last = max(fires, default=anchor)
+    due = {anchor + number * every for number in range(1, (last - anchor) // every + 1)}
+    for at in sorted(due | set(counted)):
+        made = counted[at]
+        if at not in due or made > 1 or (made and at in skipped):
+            score.fires_doubled += 1
+            score.problems.append(
+                f"{made} jobs for {at}, {'missed' if at in skipped else 'due' if at in due else 'not due'}"
+            )
+        elif not made and at not in skipped:
+            score.fires_lost += 1
+            score.problems.append(f"no job for {at}, and the journal does not say that it was missed")
+
+
+def check_effects(score: Score, wanted: Collection[str], calls: Sequence[Call]) -> None:
+    """Of each of these jobs the receiver was told, by calls of one id."""
+    score.effects = len(calls)
+    ids: dict[str, set[str]] = defaultdict(set)
+    for call in calls:
+        ids[call.job_id].add(call.id)
+    for job_id in wanted:
+        if not ids[job_id]:
+            score.effects_lost += 1
+            score.problems.append(f"nobody was told that {job_id} failed")
+    for job_id, of_job in ids.items():
+        if len(of_job) > 1 or (of_job and job_id not in wanted):
+            score.effects_doubled += 1
+            score.problems.append(f"of {job_id} was told as {sorted(of_job)}")

@@ -40,6 +40,7 @@ class Report:
     ledger: Ledger
     tormentor: Tormentor
     seconds: float
+    killing: float
     tombstones: int
     starts: int
     kinds: Counter[str] = field(default_factory=Counter)
@@ -47,12 +48,16 @@ class Report:
     def __str__(self) -> str:
         tormentor, ledger = self.tormentor, self.ledger
         waits = sorted(tormentor.restart_seconds) or [0.0]
-        first = f"{self.seconds:.0f} s · {tormentor.done.total()} kills ({_listed(tormentor.done)})"
+        kills = tormentor.done.total()
+        first = f"{self.seconds:.0f} s, {self.killing / max(1, kills):.2f} a kill · {kills} kills ({_listed(tormentor.done)})"
         second = f"{len(ledger.submitted)} jobs ({_listed(self.kinds)}) · {self.starts} starts of scripts, {self.score.given_back} given back"
         third = f"answers lost {ledger.lost_answers}, of these jobs found again {ledger.found_again}"
         fourth = f"ready again p50 {waits[len(waits) // 2]:.2f} s, max {waits[-1]:.2f} s"
         fifth = f"starts refused for a backend {tormentor.refused_starts} · tombstones kept {self.tombstones}"
-        text = [first, f"{second} · {self.score.lines} lines", f"{third} · {fourth} · {fifth}", str(self.score)]
+        sixth = f"died at {len(tormentor.points)} points: {_listed(tormentor.points)}"
+        if tormentor.passed_by:
+            sixth += f" · did not come to: {_listed(tormentor.passed_by)}"
+        text = [first, sixth, f"{second} · {self.score.lines} lines", f"{third} · {fourth} · {fifth}", str(self.score)]
         return "\n".join(text + self._verdict())
 
     def _verdict(self) -> list[str]:

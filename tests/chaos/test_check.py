@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.chaos.check import Score, Told, check_all, whole_lines
+from tests.chaos.check import Call, Missed, Score, Told, check_all, check_effects, check_fires, whole_lines
 from tests.chaos.clients import Submitted
 from tests.chaos.faults import draw_faults
 from tests.chaos.mix import KINDS, Work, draw
@@ -152,6 +154,49 @@ def test_the_witness_knows_each_run_and_how_far_it_came(tmp_path: Path):
         Run(job_id="job_2", attempt=1, began_ns=11, last_ns=11),
         Run(job_id="job_1", attempt=2, began_ns=30, last_ns=30),
     ]
+
+
+DAWN = datetime(2026, 1, 1, tzinfo=UTC)
+SECOND = timedelta(seconds=1)
+
+
+def fires_of(*seconds: int, missed: tuple[Missed, ...] = ()) -> Score:
+    score = Score()
+    check_fires(score, [DAWN + second * SECOND for second in seconds], missed, anchor=DAWN, every=SECOND)
+    return score
+
+
+def test_every_time_of_an_interval_has_one_job_or_is_said_to_be_missed():
+    three = Missed(first=DAWN + 2 * SECOND, fired_for=DAWN + 5 * SECOND, times=3)
+
+    assert fires_of(1, 2, 3).clean
+    assert fires_of(1, 5, 6, missed=(three,)).clean
+    assert fires_of(1, 3).fires_lost == 1
+    assert fires_of(1, 2, 2).fires_doubled == 1
+    assert fires_of(1, 3, 5, missed=(three,)).fires_doubled == 1
+    assert fires_of(1, 5, missed=(replace(three, times=2),)).fires_lost == 1
+
+
+def test_of_each_failed_job_somebody_is_told_as_one_piece_of_news():
+    def effects(*calls: tuple[str, str]) -> Score:
+        score = Score()
+        check_effects(score, ["job_1", "job_2"], [Call(id=name, job_id=job_id) for name, job_id in calls])
+        return score
+
+    assert effects(("a", "job_1"), ("b", "job_2"), ("b", "job_2")).clean
+    assert effects(("a", "job_1")).effects_lost == 1
+    assert effects(("a", "job_1"), ("b", "job_2"), ("c", "job_2")).effects_doubled == 1
+    assert effects(("a", "job_1"), ("b", "job_2"), ("c", "job_3")).effects_doubled == 1
+
+
+def test_every_crash_point_has_its_turn_and_the_number_of_kills_is_kept():
+    points = ("submit.before", "claim.before", "finish.committed")
+    faults = draw_faults(1, 50, 30, {"server 1": 1}, points)
+    drawn = Counter(fault.point.partition(":")[0] for fault in faults if fault.point)
+
+    assert sum(fault.kills for fault in faults) == 50
+    assert set(drawn) == set(points)
+    assert max(drawn.values()) - min(drawn.values()) <= 1
 
 
 def test_the_seed_decides_what_is_submitted_and_what_is_killed():
