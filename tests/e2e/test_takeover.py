@@ -263,8 +263,10 @@ def test_a_call_that_is_never_ended_does_not_keep_the_owner_from_coming_back(pai
 
     owner.start()
 
-    pair.until_supervised_by(owner, job_id)
     assert (heir.wait(job_id)["status"], heir.text(job_id)) == ("succeeded", ["begun", "half", "hung up"])
+    journal = heir.call("GET", f"/api/v3/jobs/{job_id}/journal")[1]["entries"]
+    [end] = [entry for entry in journal if entry["kind"] == "finished"]
+    assert int(end["by"].split(":")[2]) == owner.process_id  # the script ends so soon that nobody sees its lease
 
 
 def test_an_heir_that_is_stopped_leaves_the_jobs_for_their_owner(pair: Pair):
