@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
 import logging
 import os
 import random
@@ -16,6 +15,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import ParamSpec
 
+from orchestrator.app_runtime import open_runtime_api
 from orchestrator.contracts.clock import Clock
 from orchestrator.contracts.executor import Executor
 from orchestrator.contracts.observer import Observer, SilentObserver
@@ -51,7 +51,6 @@ from orchestrator.telemetry.clock import SystemClock
 
 SOCKET_NAME = "api.sock"
 # A script that sends half of a call and stops must not keep the socket from whoever serves it next.
-CALLS_END_WITHIN_SECONDS = 3.0
 ParamsP = ParamSpec("ParamsP")
 # How long an orchestrator may be away before others call its jobs lost: its scripts may well run on where it was.
 STRAYS_AFTER = timedelta(minutes=10)
@@ -369,63 +368,3 @@ async def _open_executors(
         )
         executors[ExecutorKind.DOCKER] = await stack.enter_async_context(open_docker_executor(docker))
     return executors
-
-
-@asynccontextmanager
-async def open_runtime_api(path: Path, backend: RuntimeBackend, *, lazily: bool) -> AsyncIterator[None]:
-    """
-    Serve the runtime API on the Unix socket `path`, taking it over from a dead instance.
-
-    `lazily` the server is imported when the first script calls: until then the kernel holds the connection.
-    """
-    listener = _bind(path)
-    try:
-        async with asyncio.TaskGroup() as tasks:
-            serving = tasks.create_task(_serve_runtime_api(listener, backend, lazily=lazily))
-            try:
-                yield
-            finally:
-                serving.cancel()
-    finally:
-        listener.close()
-        path.unlink(missing_ok=True)  # noqa: ASYNC240 - a name in a directory in memory
-
-
-async def _serve_runtime_api(listener: socket.socket, backend: RuntimeBackend, *, lazily: bool) -> None:
-    if lazily:
-        await _connection(listener)
-    web = await asyncio.to_thread(importlib.import_module, "aiohttp.web")
-    runtime_api = await asyncio.to_thread(importlib.import_module, "runtime_api.app")
-    runner = web.AppRunner(
-        runtime_api.create_app(backend),
-        access_log=None,
-        handle_signals=False,
-        shutdown_timeout=CALLS_END_WITHIN_SECONDS,
-    )
-    await runner.setup()
-    try:
-        await web.SockSite(runner, listener).start()
-        await asyncio.Event().wait()
-    finally:
-        await runner.cleanup()
-
-
-async def _connection(listener: socket.socket) -> None:
-    """Wait until somebody connects, without accepting."""
-    loop = asyncio.get_running_loop()
-    called = asyncio.Event()
-    loop.add_reader(listener, called.set)
-    try:
-        await called.wait()
-    finally:
-        loop.remove_reader(listener)
-
-
-def _bind(path: Path) -> socket.socket:
-    """Listen on `path`. Open to every user that can reach it: its directory, and the token, say who may."""
-    path.unlink(missing_ok=True)
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-    listener.bind(str(path))
-    path.chmod(0o666)
-    listener.listen(1024)
-    return listener
