@@ -109,6 +109,7 @@ def judge(job: Job, exit_: Exit, ending: Ending | None, *, now: datetime, starte
         queued_ms=job.timings.queued_ms,
         setup_ms=job.timings.setup_ms,
         execution_ms=max(0, round((finished_at - started_at).total_seconds() * 1000)),
+        cleanup_ms=max(0, round((now - finished_at).total_seconds() * 1000)),
     )
     status, reason, message = _verdict(exit_, ending)
     return Outcome(

@@ -61,7 +61,12 @@ class TriggerKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timings:
-    """How long each phase took, in whole milliseconds; None while a phase has not ended."""
+    """
+    How long each phase took, in whole milliseconds; None while a phase has not ended.
+
+    Waiting in the queue, preparing and starting, the script itself, and from its end to the stored result: collecting
+    the rest of its output, also what a server that was away found later.
+    """
 
     queued_ms: int | None = None
     setup_ms: int | None = None

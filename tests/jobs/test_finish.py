@@ -53,3 +53,4 @@ def test_execution_is_measured_to_the_end_of_the_script_not_of_its_supervision()
     outcome = judge(JOB, exit_, None, now=NOW, started_at=NOW - timedelta(seconds=62))
 
     assert outcome.timings.execution_ms == 2000
+    assert outcome.timings.cleanup_ms == 60_000
