@@ -50,7 +50,6 @@ from orchestrator.stores.sqlite import open_sqlite_store
 from orchestrator.telemetry.clock import SystemClock
 
 SOCKET_NAME = "api.sock"
-# A script that sends half of a call and stops must not keep the socket from whoever serves it next.
 ParamsP = ParamSpec("ParamsP")
 # How long an orchestrator may be away before others call its jobs lost: its scripts may well run on where it was.
 STRAYS_AFTER = timedelta(minutes=10)
@@ -65,8 +64,8 @@ class EngineSettings:
     API's socket, mounted into containers as a whole.
 
     The engine works on the jobs of `queue` only. `alone`: no other engine works with this `state` (`serve`). `shared`:
-    engines with other states work on the same queue (`serve` on Postgres). `tied`: processes end when this process does (`cronium run`). `nofile` is the limit of open files (soft, hard) that
-    scripts get, where ours was raised.
+    engines with other states work on the same queue (`serve` on Postgres). `tied`: processes end when this process does
+    (`cronium run`). `nofile` is the limit of open files (soft, hard) that scripts get, where ours was raised.
     """
 
     state: Path

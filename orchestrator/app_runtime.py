@@ -11,6 +11,7 @@ from pathlib import Path
 
 from orchestrator.jobs.runtime_session import RuntimeBackend
 
+# A script that sends half of a call and stops must not keep the socket from whoever serves it next.
 CALLS_END_WITHIN_SECONDS = 3.0
 
 

@@ -134,8 +134,12 @@ class JobRepository(Protocol):
         """Fenced. Record the attempt's process name and the digest of its token, before the process is started."""
         ...
 
-    async def mark_started(self, claim: Claim, *, at: datetime, setup_ms: int) -> None:
-        """Fenced. Record that the script runs since `at`."""
+    async def mark_started(self, claim: Claim, *, at: datetime, setup_ms: int | None) -> Job:
+        """
+        Fenced. Record that the script runs since `at`, and how long setting it up took, if that is known.
+
+        Returns the job as it is then.
+        """
         ...
 
     async def release(self, claim: Claim, *, after: timedelta | None = None, begun: bool = True) -> Job:
@@ -386,7 +390,7 @@ class InstanceRepository(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutboxItem:
-    """Something that must follow a committed change; `key` makes it unique, `tries` counts deliveries begun."""
+    """Something that must follow a committed change; `key` makes it unique, `tries` counts deliveries that ended, well or not."""
 
     id: int
     key: str

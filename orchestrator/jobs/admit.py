@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from orchestrator.contracts.clock import Clock
 from orchestrator.contracts.store import OutboxItem, Outcome, Repositories, Store
-from orchestrator.jobs.cancel import request_end
+from orchestrator.jobs.cancel import ended_at, request_end
 from orchestrator.jobs.finish import announce_follow_up
 from orchestrator.model.jobs import EventId, Job, JobStatus, Reason
 from orchestrator.model.journal import EntryKind
@@ -50,7 +50,8 @@ async def store_admitted(repos: Repositories, job: Job, *, by: str) -> Stored:
     if len(under_way) < limits.limit and waiting is None:
         return Stored(job=await _store(repos, job, by))
     if limits.when_full is WhenFull.SKIP:
-        return Stored(job=await _skip(repos, await _store(repos, job, by), under_way, by))
+        stored = await _store(repos, job, by)
+        return Stored(job=stored if stored.id != job.id else await _skip(repos, stored, under_way, by))
     stored = await _store(repos, replace(job, held=True), by)
     if stored.id != job.id:
         return Stored(job=stored)
@@ -70,8 +71,6 @@ async def _store(repos: Repositories, job: Job, by: str) -> Job:
 
 
 async def _skip(repos: Repositories, job: Job, under_way: list[Job], by: str) -> Job:
-    if job.status is not JobStatus.QUEUED:
-        return job
     others = ", ".join(other.id for other in under_way[:MOST_NAMED]) or "another job"
     outcome = Outcome(
         status=JobStatus.SKIPPED,
@@ -92,9 +91,10 @@ async def _displace(
     staying += [other for other in await repos.jobs.held(job.concurrency_key or "") if other.id != job.id]
     displaced = []
     for other in staying[: max(0, len(staying) - limits.limit + 1)]:
-        await repos.journal.append(other.id, EntryKind.REPLACED, at=job.created_at, by=by, data={"job_id": job.id})
         message = f"Replaced by {job.id} before it started."
-        displaced.append(await request_end(repos, other, at=job.created_at, by=ENGINE, message=message))
+        ending = await request_end(repos, other, at=job.created_at, by=by, message=message, replaced_by=job.id)
+        if not ending.status.is_final or ended_at(ending, job.created_at):
+            displaced.append(ending)
     return tuple(displaced)
 
 

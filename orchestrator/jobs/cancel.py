@@ -36,11 +36,11 @@ class Canceller:
         """
         crash_point("cancel.before")
         async with self.store.begin() as repos:
-            before = await repos.jobs.get(job_id)
-            job = await request_end(repos, before, at=self.clock.now(), by=by)
+            now = self.clock.now()
+            job = await request_end(repos, await repos.jobs.get(job_id), at=now, by=by)
         crash_point("cancel.committed")
-        if before.status.is_final:
-            return job
+        if job.status.is_final and not ended_at(job, now):
+            return job  # others had ended it, perhaps just now
         if job.status.is_final:
             self.observer.job_finished(job)
             self.feed.changed(job)
@@ -51,7 +51,13 @@ class Canceller:
 
 
 async def request_end(
-    repos: Repositories, before: Job, *, at: datetime, by: str, message: str = "Cancelled before it started."
+    repos: Repositories,
+    before: Job,
+    *,
+    at: datetime,
+    by: str,
+    message: str = "Cancelled before it started.",
+    replaced_by: JobId | None = None,
 ) -> Job:
     """
     Note the wish to end a job, in the caller's transaction, and return the job as it now is.
@@ -59,8 +65,12 @@ async def request_end(
     A queued job is final at once, and `message` says why.
     """
     job = await repos.jobs.request_cancel(before.id, at=at)
-    if before.status.is_final or before.cancel_requested_at is not None:
+    # What was read may be old by now; what was just written is not. The job's row is locked before its journal, as where
+    # it ends: the other way round two would wait for each other.
+    if job.status.is_final or before.cancel_requested_at is not None or job.cancel_requested_at != at:
         return job
+    if replaced_by is not None:
+        await repos.journal.append(job.id, EntryKind.REPLACED, at=at, by=by, data={"job_id": replaced_by})
     await repos.journal.append(job.id, EntryKind.CANCEL_REQUESTED, at=at, by=by)
     if job.status is not JobStatus.QUEUED:
         return job
@@ -68,3 +78,8 @@ async def request_end(
     job = await repos.jobs.finish_queued(job.id, outcome)
     await announce_follow_up(repos, job, at=at, by=by)
     return job
+
+
+def ended_at(job: Job, at: datetime) -> bool:
+    """Whether `request_end` at this moment is what ended the job."""
+    return job.status is JobStatus.CANCELLED and job.finished_at == at

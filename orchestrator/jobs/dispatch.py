@@ -146,6 +146,7 @@ class Dispatcher:
         """Work until cancelled. Cancelling leaves processes running, to be adopted at the next start."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._repeat(self.leases.renew_every, lambda: self._renew(tasks)))
+            tasks.create_task(self._clear_leftovers())
             await self._recover(tasks)
             while True:
                 self._woken.clear()
@@ -199,6 +200,12 @@ class Dispatcher:
                     log.info("removed what was left over", extra={"executor": kind, "processes": removed})
         await asyncio.to_thread(sweep, self.runner.surroundings, keep)
         crash_point("sweep.done")
+
+    async def _clear_leftovers(self) -> None:
+        """Beside the renewing of leases, which must not wait for an executor."""
+        while True:
+            await asyncio.sleep(self.leases.renew_every.total_seconds())
+            await self.runner.clear_leftovers()
 
     async def _give_up_waiting(self) -> None:
         """End jobs that waited longer for their first attempt than they may."""
@@ -258,6 +265,7 @@ class Dispatcher:
         except* LeaseLostError:
             self.observer.lease_lost()
             log.warning("another orchestrator supervises this job now", extra={"job_id": job_id})
+            await self.runner.abandon(supervision.claim)
         except* Exception:
             log.exception("a job could not be supervised", extra={"job_id": job_id})
             await self._give_up(supervision.claim)
@@ -272,9 +280,8 @@ class Dispatcher:
         """A fault of ours must not leave the job `running` for ever."""
         note = "Cronium could not supervise the job because of a fault of its own; the server's log has the details."
         now = self.clock.now()
-        outcome = judge(
-            claim.job, Exit(code=None, reason=Reason.LOST, note=note), None, now=now, started_at=claim.job.created_at
-        )
+        gone = Exit(code=None, reason=Reason.LOST, note=note)
+        outcome = judge(claim.job, gone, None, now=now, started_at=claim.job.started_at or now)
         try:
             job = await persist(lambda: finish(self.store, self.clock, claim, outcome, by=self.owner))
             self.feed.changed(job)

@@ -60,6 +60,8 @@ def _read(document: Json, reading: Reading) -> EventWish | None:
     spec = read_spec({key: value for key, value in document.items() if key not in EVENT_KEYS}, reading)
     if "name" not in document:
         reading.wrong("An event needs a `name`: that is how it is found.")
+    elif spec is not None and (spec.name or "").startswith("evt_"):
+        reading.at("name").wrong("Must not begin with `evt_`: that is how ids begin.")
     wish = EventWish(
         name="" if spec is None else spec.name or "",
         spec=spec or NO_SPEC,
@@ -144,4 +146,4 @@ def _is_url(text: str) -> bool:
     except ValueError:
         return False
     plain = text.isascii() and text.isprintable() and " " not in text
-    return bool(named) and plain and parts.scheme in ("http", "https") and not (parts.username or parts.fragment)
+    return bool(named) and plain and parts.scheme in ("http", "https") and not (parts.fragment or "@" in parts.netloc)

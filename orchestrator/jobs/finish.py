@@ -47,12 +47,7 @@ async def retry(store: Store, clock: Clock, claim: Claim, outcome: Outcome, dela
     async with store.begin() as repos:
         job = await repos.jobs.release(claim, after=delay)
         if job.cancel_requested_at is not None:
-            cancelled = Outcome(
-                status=CANCELLED.status, reason=CANCELLED.reason, message=CANCELLED.message, finished_at=clock.now()
-            )
-            job = await repos.jobs.finish_queued(job.id, cancelled)
-            await announce_follow_up(repos, job, at=clock.now(), by=by)
-            return job
+            return await end_cancelled(repos, job, at=clock.now(), by=by)
         data: dict[str, Json] = {
             "attempt": job.attempt,
             "of": job.spec.retry.attempts + job.given_back,
@@ -62,6 +57,14 @@ async def retry(store: Store, clock: Clock, claim: Claim, outcome: Outcome, dela
             "delay_seconds": round(delay.total_seconds(), 3),
         }
         await repos.journal.append(job.id, EntryKind.RETRYING, at=clock.now(), by=by, data=data)
+    return job
+
+
+async def end_cancelled(repos: Repositories, job: Job, *, at: datetime, by: str) -> Job:
+    """End a job that has just gone back to the queue, and whose end was asked for meanwhile."""
+    cancelled = Outcome(status=CANCELLED.status, reason=CANCELLED.reason, message=CANCELLED.message, finished_at=at)
+    job = await repos.jobs.finish_queued(job.id, cancelled)
+    await announce_follow_up(repos, job, at=at, by=by)
     return job
 
 

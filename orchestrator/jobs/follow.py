@@ -32,7 +32,7 @@ class Outside:
 
     lease: timedelta = timedelta(seconds=60)
     timeout: timedelta = timedelta(seconds=15)
-    at_once: int = 8
+    at_once: int = 32
     tries: int = 12
 
 
@@ -84,10 +84,20 @@ class Follower:
     async def _deliver_outside(self, outside: Outside) -> bool:
         async with self.store.begin() as repos:
             items = await repos.outbox.take(self.queue, at=self.clock.now(), lease=outside.lease, limit=outside.at_once)
+        away: list[UnavailableError] = []
         async with asyncio.TaskGroup() as tasks:
             for item in items:
-                tasks.create_task(self._deliver(item))
+                tasks.create_task(self._deliver_or_note(item, away))
+        if away:
+            raise away[0]  # as it is: a group of them would end the follower, and with it the server
         return bool(items)
+
+    async def _deliver_or_note(self, item: OutboxItem, away: list[UnavailableError]) -> None:
+        """The store went away meanwhile: the item is due again when its lease is over."""
+        try:
+            await self._deliver(item)
+        except UnavailableError as error:
+            away.append(error)
 
     async def _deliver(self, item: OutboxItem) -> None:
         crash_point("follow.before")

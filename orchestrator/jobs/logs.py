@@ -76,7 +76,7 @@ class LogWriter:
         self._pending: list[Line] = []
         self._pending_bytes = 0
         self._stored_bytes = claim.job.log.bytes
-        self._seq = 0
+        self._seq = claim.job.log.lines
         self._cursor = self._flushed = Cursor()
         self._reached = Cursor()  # also over what waits in the tail or was left out
         self._tail: Tail | None = None
@@ -93,8 +93,8 @@ class LogWriter:
     async def pump(self, process: Process, *, resume: bool) -> None:
         """Take all output of `process`, from the stored cursor on when `resume`; returns when all of it is stored."""
         self._process = process
-        self._seq, stored = await persist(self._stored)
         if resume:
+            self._seq, stored = await persist(self._stored)
             self._cursor = self._flushed = self._reached = stored
         self._free()
         async with asyncio.TaskGroup() as tasks:

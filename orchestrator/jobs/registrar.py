@@ -150,10 +150,12 @@ async def count(repos: Repositories, event: Event, job: Job, *, at: datetime) ->
 
 async def _find(repos: Repositories, reference: str) -> Event:
     """By id or by name; inside a transaction the event is locked."""
+    if reference.startswith(f"{PREFIX}_"):  # no name begins so
+        return await repos.events.get(EventId(reference))
     named = await repos.events.by_name(reference)
-    if named is None and not reference.startswith(f"{PREFIX}_"):
+    if named is None:
         raise NotFoundError(f"There is no event {reference!r}; `cronium events` lists those there are.")
-    return await repos.events.get(EventId(reference) if named is None else named.id)
+    return await repos.events.get(named.id)
 
 
 def _submission(event: Event, *, by: str) -> Submission:

@@ -36,7 +36,13 @@ class Requeuer:
             dead = await repos.jobs.get(job_id)
             _require_dead(dead)
             built = self.submitter.build(
-                Submission(spec=dead.spec, trigger=TriggerKind.MANUAL, by=by, event_id=dead.event_id)
+                Submission(
+                    spec=dead.spec,
+                    trigger=TriggerKind.MANUAL,
+                    by=by,
+                    event_id=dead.event_id,
+                    scheduled_at=dead.scheduled_at,
+                )
             )
             key = IdempotencyKey(scope=REQUEUE_SCOPE, key=job_id, digest=b"")
             now = self.clock.now()

@@ -16,7 +16,7 @@ from orchestrator.crash import crash_point
 from orchestrator.errors import StartFailedError, UnavailableError
 from orchestrator.jobs.environment import Surroundings, clean, prepare, token_digest
 from orchestrator.jobs.feed import Feed
-from orchestrator.jobs.finish import CANCELLED, Ending, finish, judge, retry
+from orchestrator.jobs.finish import CANCELLED, Ending, end_cancelled, finish, judge, retry
 from orchestrator.jobs.logs import LogLimits, LogWriter
 from orchestrator.jobs.persist import persist
 from orchestrator.jobs.redact import Mask
@@ -59,6 +59,7 @@ class Runner:
     chance: Callable[[], float]
     log_limits: LogLimits = field(default_factory=LogLimits)
     patience: Patience = field(default_factory=Patience)
+    leftovers: dict[str, Executor] = field(default_factory=dict)  # processes to be removed, once their executor answers
 
     async def run(self, claim: Claim, cancel: asyncio.Event) -> None:
         """
@@ -67,6 +68,7 @@ class Runner:
         Returns when the result is stored, or when another supervisor has taken over. Cancelling this coroutine leaves
         the process running, to be adopted.
         """
+        begun = self.clock.now()
         crash_point("attempt.before")
         await self._announce(claim, EntryKind.CLAIMED)
         crash_point("attempt.committed")
@@ -82,8 +84,7 @@ class Runner:
             await self._finish(claim, self._ended(claim.job, CANCELLED), None)
             return
         crash_point("start.done")
-        started_at = self.clock.now()
-        job = await self._mark_started(claim, started_at)
+        job = await self._mark_started(claim, self.clock.now(), begun=begun)
         await self._supervise(replace(claim, job=job), process, cancel, resume=False)
 
     async def adopt(self, claim: Claim, cancel: asyncio.Event) -> None:
@@ -99,7 +100,7 @@ class Runner:
         crash_point("attach.before")
         process = await self._attach(claim) if claim.process is not None else None
         crash_point("attach.done")
-        if process is None and claim.job.started_at is None and claim.job.cancel_requested_at is not None:
+        if process is None and claim.job.cancel_requested_at is not None:
             # Whoever broke its start off may have died before that was stored: it may have run, and must not run again.
             await self._finish(claim, self._ended(claim.job, CANCELLED), None)
             return
@@ -162,7 +163,7 @@ class Runner:
                 reason=Reason.INVALID,
             )
         longest = job.spec.setup_timeout or self.patience.setup
-        starting = asyncio.ensure_future(self._prepare_and_start(job, executor))
+        starting = asyncio.ensure_future(self._prepare_and_start(claim, executor))
         cancelling = asyncio.ensure_future(cancel.wait())
         try:
             await asyncio.wait(
@@ -178,14 +179,15 @@ class Runner:
         await asyncio.wait({starting})
         if not starting.cancelled() and starting.exception() is None:
             return starting.result()  # it was quicker than the cancelling: supervise it, and end it there
-        await self._end_surely(job, executor)
+        await self._end_surely(claim, executor)
         if cancel.is_set():
             return None
         raise StartFailedError(
             f"Setting the job up took longer than {longest.total_seconds():g} s.", reason=Reason.TIMEOUT
         )
 
-    async def _prepare_and_start(self, job: Job, executor: Executor) -> Process:
+    async def _prepare_and_start(self, claim: Claim, executor: Executor) -> Process:
+        job = claim.job
         directory = self.surroundings.directory(job)
         try:
             crash_point("files.before")
@@ -193,7 +195,7 @@ class Runner:
             crash_point("files.prepared")
             return await executor.start(spec)
         except UnavailableError as error:
-            await self.end(job, executor)  # it may have been started all the same
+            await self.end(job, executor, claim)  # it may have been started all the same
             raise StartFailedError(error.message, reason=Reason.HOST_UNREACHABLE) from error
         except OSError as error:
             raise StartFailedError(
@@ -209,21 +211,59 @@ class Runner:
             await asyncio.wait({preparing}, timeout=self.patience.grace.total_seconds())
             raise
 
-    async def end(self, job: Job, executor: Executor) -> None:
-        """End the attempt's process, if there is one: after a start that was broken off, or when a job is given up."""
+    async def end(self, job: Job, executor: Executor, claim: Claim | None = None) -> None:
+        """
+        End the attempt's process, if there is one: after a start that was broken off, or when a job is given up.
+
+        With the `claim` it is stored first that it ran: whoever adopts the job must not take it for never started.
+        """
         try:
             process = await executor.attach(process_name(job.id, job.attempt))
             if process is not None:
+                if claim is not None:
+                    await self._mark_started(claim, self.clock.now())
                 await process.remove()
         except UnavailableError as error:
-            log.warning(
-                "could not look for a process to end, it is left for the sweep",
-                extra={"job_id": job.id, "error": str(error)},
-            )
+            self._leave_over(process_name(job.id, job.attempt), executor, error)
 
-    async def _end_surely(self, job: Job, executor: Executor) -> None:
+    def _leave_over(self, name: str, executor: Executor, error: UnavailableError) -> None:
+        log.warning("cannot be removed yet", extra={"process_name": name, "error": str(error)})
+        self.leftovers[name] = executor
+
+    async def clear_leftovers(self) -> None:
+        """Try once more to remove what could not be removed when its job was over."""
+        for name, executor in list(self.leftovers.items()):
+            try:
+                process = await executor.attach(name)
+                if process is not None:
+                    await process.remove()
+            except UnavailableError:
+                continue  # it was said when it was left
+            del self.leftovers[name]
+            log.info("removed what was left over", extra={"process_name": name})
+
+    async def abandon(self, claim: Claim) -> None:
+        """
+        Another supervisor has the job now: remove our attempt's process if the job is done with it.
+
+        While the job runs that very attempt, whoever took it over may be attached to its process.
+        """
+
+        async def read() -> Job:
+            async with self.store.read() as repos:
+                return await repos.jobs.get(claim.job.id)
+
+        job = await persist(read)
+        executor = self.executors.get(claim.job.executor)
+        if executor is not None and (job.status is not JobStatus.RUNNING or job.attempt != claim.job.attempt):
+            await self.end(claim.job, executor)
+
+    async def _end_surely(self, claim: Claim, executor: Executor) -> None:
         """End what was begun, waiting while its executor is away: it may hear of the start only when it is back."""
+        job = claim.job
         process = await self._find(process_name(job.id, job.attempt), job, executor)
+        if process is not None:
+            await self._mark_started(claim, self.clock.now())
         while process is not None:
             try:
                 await process.remove()
@@ -248,23 +288,23 @@ class Runner:
                 log.warning("cannot attach yet", extra={"job_id": job.id, "error": str(error)})
                 await asyncio.sleep(self.patience.attach_retry.total_seconds())
 
-    async def _mark_started(self, claim: Claim, at: datetime) -> Job:
-        created = claim.job.created_at
-        queued_ms = claim.job.timings.queued_ms or 0
-        setup_ms = max(0, round((at - created).total_seconds() * 1000) - queued_ms)
+    async def _mark_started(self, claim: Claim, at: datetime, *, begun: datetime | None = None) -> Job:
+        """Store that the script runs. Nobody knows how long setting it up took who was not there when it was `begun`."""
+        setup_ms = None if begun is None else max(0, round((at - begun).total_seconds() * 1000))
 
         async def write() -> Job:
             async with self.store.begin() as repos:
-                await repos.jobs.mark_started(claim, at=at, setup_ms=setup_ms)
+                job = await repos.jobs.mark_started(claim, at=at, setup_ms=setup_ms)
                 await repos.journal.append(
-                    claim.job.id, EntryKind.STARTED, at=at, by=self.owner, data={"attempt": claim.job.attempt}
+                    job.id, EntryKind.STARTED, at=at, by=self.owner, data={"attempt": job.attempt}
                 )
-                return await repos.jobs.get(claim.job.id)
+                return job
 
         crash_point("started.before")
         job = await persist(write)
         crash_point("started.committed")
-        self.observer.job_started(job, (at - created).total_seconds())
+        if job.attempt - job.given_back == 1:
+            self.observer.job_started(job, (at - job.created_at).total_seconds())
         self.feed.changed(job)
         return job
 
@@ -285,7 +325,7 @@ class Runner:
             exit_, ending = await self._see_end(job, process, cancel, tasks, resume=resume)
             await pumping
         crash_point("exit.seen")
-        if exit_.note is not None:
+        if exit_.note is not None and ending is None:  # else it says of us what it says of strangers
             await writer.system(exit_.note)
         started_at = job.started_at or self.clock.now()
         outcome = judge(job, exit_, ending, now=self.clock.now(), started_at=started_at)
@@ -360,7 +400,7 @@ class Runner:
                 await process.remove()
                 crash_point("remove.done")
             except UnavailableError as error:
-                log.warning("left for the sweep", extra={"process_name": process.name, "error": str(error)})
+                self._leave_over(process.name, self.executors[claim.job.executor], error)
         await asyncio.to_thread(clean, claim.job, self.surroundings)
         crash_point("clean.done")
 
@@ -368,6 +408,8 @@ class Runner:
         async def write() -> Job:
             async with self.store.begin() as repos:
                 job = await repos.jobs.release(claim, begun=False)
+                if job.cancel_requested_at is not None:
+                    return await end_cancelled(repos, job, at=self.clock.now(), by=self.owner)
                 data = {"message": "The script was never started; the job waits for another attempt."}
                 await repos.journal.append(job.id, EntryKind.QUEUED, at=self.clock.now(), by=self.owner, data=data)
                 return job
@@ -375,6 +417,9 @@ class Runner:
         crash_point("release.before")
         job = await persist(write)
         crash_point("release.committed")
+        if job.status.is_final:
+            self.observer.job_finished(job)
+            self.follow()
         self.feed.changed(job)
         await asyncio.to_thread(clean, claim.job, self.surroundings)
 

@@ -74,21 +74,21 @@ class Scheduler:
             return False
         async with self.store.read() as repos:
             due = await repos.events.due(self.queue, at=self.clock.now(), limit=BATCH)
-        for event_id in due:
-            await self._at_edge(event_id)
-        return len(due) == BATCH
+        fired = [await self._at_edge(event_id) for event_id in due]
+        return len(due) == BATCH and any(fired)
 
-    async def _at_edge(self, event_id: EventId) -> None:
-        """One event's fault is its own: the others fire."""
+    async def _at_edge(self, event_id: EventId) -> bool:
+        """One event's fault is its own: the others fire. Whether it was dealt with."""
         try:
             stored = await self.fire(event_id)
         except UnavailableError:
             raise
         except Exception:
             log.exception("an event could not be fired", extra={"event_id": event_id})
-            return
+            return False
         if stored is not None:
             self.submitter.announce(stored)
+        return True
 
     async def fire(self, event_id: EventId) -> Stored | None:
         """Make the job of an event whose time has come, unless somebody else has, and say when it fires next."""

@@ -19,6 +19,7 @@ from orchestrator.model.json import Json
 OLDEST = (1, 41)  # the oldest API that is tested
 NEWEST = (1, 51)
 CONNECT_SECONDS = 10.0
+MAX_ANSWER_BYTES = 16 * 1024 * 1024
 
 
 class Version(BaseModel):
@@ -85,9 +86,19 @@ class Engine:
                 self._session.request(method, url, params=query, json=body) as response,
             ):
                 headers = {name.lower(): value for name, value in response.headers.items()}
-                return Answer(status=response.status, body=await response.read(), headers=headers)
+                return Answer(status=response.status, body=await self._whole(response), headers=headers)
         except (aiohttp.ClientError, OSError) as error:
             raise self._away(error, limit) from error
+
+    async def _whole(self, response: aiohttp.ClientResponse) -> bytes:
+        """The body, within reason: what a command in a container prints comes this way, too."""
+        parts, size = [], 0
+        async for part in response.content.iter_any():
+            size += len(part)
+            if size > MAX_ANSWER_BYTES:
+                raise UnavailableError(f"{self.endpoint.text} sends an answer that is longer than any should be.")
+            parts.append(part)
+        return b"".join(parts)
 
     async def open(self, method: str, path: str, *, query: Mapping[str, str] | None = None) -> aiohttp.ClientResponse:
         """

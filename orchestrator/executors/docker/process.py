@@ -255,11 +255,15 @@ async def remove_container(engine: Engine, container: str) -> None:
     try:
         async with asyncio.timeout(REMOVAL_SECONDS):
             while True:
-                answer = await engine.call("DELETE", f"/containers/{container}", query={"force": "1", "v": "1"})
-                if answer.ok or answer.status == 404:
-                    return
-                # 409: somebody else is removing it; 500: a mount is still busy
-                log.info("removing again", extra={"process_name": container, "error": answer.message})
+                try:
+                    answer = await engine.call("DELETE", f"/containers/{container}", query={"force": "1", "v": "1"})
+                except UnavailableError as error:  # the engine is away for a moment
+                    why = error.message
+                else:
+                    if answer.ok or answer.status == 404:
+                        return
+                    why = answer.message  # 409: somebody else is removing it; 500: a mount is still busy
+                log.info("removing again", extra={"process_name": container, "error": why})
                 await asyncio.sleep(next(every))
     except TimeoutError as error:
         raise UnavailableError(

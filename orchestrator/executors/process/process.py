@@ -39,6 +39,7 @@ class SpooledProcess:
         self._exit: Exit | None = None
         self._frames: Frames | None = None
         self._collected = False
+        self._searching = asyncio.Lock()
 
     @property
     def name(self) -> str:
@@ -63,7 +64,7 @@ class SpooledProcess:
                         await asyncio.sleep(0)  # a block is read without waiting: let others have their turn
                     elif over:
                         return
-                    elif look and self.ended() is not None:
+                    elif look and await self.ended() is not None:
                         over = True  # and once more: what was written before the end is read after it
                     else:
                         look = not await self._news.heard(news) or self._news.hung_up
@@ -85,7 +86,7 @@ class SpooledProcess:
 
     async def wait(self) -> Exit:
         with self._news.of_end() as news:
-            while (exit_ := self.ended()) is None:
+            while (exit_ := await self.ended()) is None:
                 await self._news.heard(news)
             return exit_
 
@@ -95,7 +96,7 @@ class SpooledProcess:
     async def remove(self) -> None:
         if not self._directory.exists():
             return
-        if self.ended() is None:
+        if await self.ended() is None:
             await self._send(b"KILL\n")
             try:
                 async with asyncio.timeout(END_SECONDS):
@@ -104,23 +105,25 @@ class SpooledProcess:
                 raise UnavailableError(f"Process {self.name} could not be ended; try to remove it later.") from error
         await remove_spool(self._directory)
 
-    def ended(self) -> Exit | None:
+    async def ended(self) -> Exit | None:
         """How it ended; None while its supervisor lives, and while we are too short of descriptors to know."""
         if self._exit is None:
             try:
-                self._exit = self._look()
+                self._exit = await self._look()
             except OSError as error:
                 if not is_shortage(error):
                     raise
         return self._exit
 
-    def _look(self) -> Exit | None:
+    async def _look(self) -> Exit | None:
         alive = self._command(b"")  # asked first: an exit status is written before the supervisor ends
         found = _read_exit(self._directory)
         if found is not None or alive:
             return found
-        end_strays(self._directory)
-        return Exit(code=None, reason=Reason.LOST, note=LOST)
+        async with self._searching:  # who reads the output and who waits ask at the same time
+            if self._exit is None:
+                await asyncio.to_thread(end_strays, self._directory)
+        return self._exit or Exit(code=None, reason=Reason.LOST, note=LOST)
 
     async def _send(self, command: bytes) -> None:
         """Send a command, if there is a supervisor; in a shortage, try again for a while."""

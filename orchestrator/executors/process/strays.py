@@ -42,7 +42,7 @@ def _end(pid: int, wanted: set[bytes]) -> bool:
         return False
     try:
         handle = os.pidfd_open(pid)
-    except ProcessLookupError:
+    except OSError:  # it has ended; or a kernel before 5.3, where nobody could tell it from the next of its number
         return False
     try:
         if not wanted <= _environment(pid):

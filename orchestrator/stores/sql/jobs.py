@@ -165,8 +165,8 @@ class SqlJobs:
     async def start_attempt(self, claim: Claim, *, process: str, token_digest: bytes) -> None:
         await self._fenced(claim, "process = $1, token_digest = $2", process, token_digest)
 
-    async def mark_started(self, claim: Claim, *, at: datetime, setup_ms: int) -> None:
-        await self._fenced(claim, "started_at = $1, setup_ms = $2", micros(at), setup_ms)
+    async def mark_started(self, claim: Claim, *, at: datetime, setup_ms: int | None) -> Job:
+        return await self._fenced_job(claim, "started_at = $1, setup_ms = $2", micros(at), setup_ms)
 
     async def release(self, claim: Claim, *, after: timedelta | None = None, begun: bool = True) -> Job:
         return await self._fenced_job(

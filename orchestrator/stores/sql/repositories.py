@@ -17,33 +17,54 @@ from orchestrator.stores.sql.tokens import SqlTokens
 from orchestrator.stores.sql.variables import SqlVariables
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class SqlRepositories:
-    """`Repositories` in SQL."""
+    """`Repositories` in SQL. Each is made when it is asked for: a transaction uses two or three of them."""
 
-    jobs: SqlJobs
-    logs: SqlLogs
-    journal: SqlJournal
-    variables: SqlVariables
-    tokens: SqlTokens
-    runs: SqlRuns
-    events: SqlEvents
-    instances: SqlInstances
-    outbox: SqlOutbox
-    idempotency: SqlIdempotency
+    connection: Connection
+    dialect: Dialect
+
+    @property
+    def jobs(self) -> SqlJobs:
+        return SqlJobs(self.connection, self.dialect)
+
+    @property
+    def logs(self) -> SqlLogs:
+        return SqlLogs(self.connection)
+
+    @property
+    def journal(self) -> SqlJournal:
+        return SqlJournal(self.connection, self.dialect)
+
+    @property
+    def variables(self) -> SqlVariables:
+        return SqlVariables(self.connection)
+
+    @property
+    def tokens(self) -> SqlTokens:
+        return SqlTokens(self.connection)
+
+    @property
+    def runs(self) -> SqlRuns:
+        return SqlRuns(self.connection, self.dialect)
+
+    @property
+    def events(self) -> SqlEvents:
+        return SqlEvents(self.connection, self.dialect)
+
+    @property
+    def instances(self) -> SqlInstances:
+        return SqlInstances(self.connection, self.dialect)
+
+    @property
+    def outbox(self) -> SqlOutbox:
+        return SqlOutbox(self.connection, self.dialect)
+
+    @property
+    def idempotency(self) -> SqlIdempotency:
+        return SqlIdempotency(self.connection)
 
 
 def bind(connection: Connection, dialect: Dialect) -> SqlRepositories:
     """Repositories that work through `connection`."""
-    return SqlRepositories(
-        jobs=SqlJobs(connection, dialect),
-        logs=SqlLogs(connection),
-        journal=SqlJournal(connection, dialect),
-        variables=SqlVariables(connection),
-        tokens=SqlTokens(connection),
-        runs=SqlRuns(connection, dialect),
-        events=SqlEvents(connection, dialect),
-        instances=SqlInstances(connection, dialect),
-        outbox=SqlOutbox(connection, dialect),
-        idempotency=SqlIdempotency(connection),
-    )
+    return SqlRepositories(connection, dialect)
