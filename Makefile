@@ -11,10 +11,10 @@ demo: $(VENV)/.run ## Run the example workflow, from nothing
 	@$(BIN)/cronium run examples/hello.yaml
 
 test: $(VENV)/.dev ## Run the tests that need nothing but Python
-	@$(BIN)/pytest -q -m "not docker and not distributed and not torture" -n auto --dist loadfile
+	@$(BIN)/pytest -q -m "not docker and not distributed and not prometheus and not torture" -n auto --dist loadfile
 
-test-distributed: $(VENV)/.dev ## Run the tests that need Postgres and Valkey or Redis; starts them itself
-	@$(BIN)/pytest -q -m "distributed and not torture" -n auto --dist loadfile
+test-distributed: $(VENV)/.dev ## Run the tests that need Postgres, Valkey or Redis, and Prometheus; starts them itself
+	@$(BIN)/pytest -q -m "(distributed or prometheus) and not docker and not torture" -n auto --dist loadfile
 
 test-torture: $(VENV)/.dev ## Run floods, crowds of watchers and kills; with Docker, Postgres and Redis where they are
 	@$(BIN)/pytest -q -m torture -n auto --dist loadfile

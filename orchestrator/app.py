@@ -159,7 +159,7 @@ def _wire(
     executors: Mapping[ExecutorKind, Executor],
     surroundings: Surroundings,
 ) -> Engine:
-    follower = Follower(store=store, clock=clock, handlers={}, queue=settings.queue)
+    follower = Follower(store=store, clock=clock, handlers={}, queue=settings.queue, observer=observer)
 
     def wake_after(delay: timedelta) -> None:
         # A moment later than the store's clock says, so that the look is not in vain.

@@ -38,6 +38,7 @@ async def open_events(engine: Engine) -> AsyncIterator[Events]:
             handlers={NOTIFY: notifier.follow},
             queue=f"{NOTIFY_LANE}{queue}",
             outside=Outside(),
+            observer=engine.observer,
         )
         async with asyncio.TaskGroup() as tasks:
             working = [tasks.create_task(scheduler.run()), tasks.create_task(teller.run())]

@@ -46,6 +46,7 @@ from orchestrator.stores.sqlite.lock import hold_lock, reclaim_lock
 from orchestrator.takeover import open_takeover, register
 from orchestrator.telemetry.clock import SystemClock
 from orchestrator.telemetry.logging import configure_logging
+from orchestrator.telemetry.measured import MeasuredStore
 from orchestrator.telemetry.metrics import PrometheusObserver
 from orchestrator.waiting import until_ready
 
@@ -179,14 +180,14 @@ async def open_server(settings: ServerSettings, *, stages: Stages | None = None)
     drivers = {"mode": settings.mode, "store_driver": settings.store_driver, "cache_driver": settings.cache_driver}
     configure_logging(settings.log_level, format=settings.log_format, labels={**drivers, "version": __version__})
     log.info("starting", extra={"data_dir": str(data_dir), "default_executor": settings.executor})
-    metrics = PrometheusObserver(version=__version__, **drivers)
+    metrics = PrometheusObserver(version=__version__, **drivers, data_dir=data_dir)
     clock = SystemClock()
     async with AsyncExitStack() as stack:
         # Before the store: a start that fails for want of a cache must not leave a database behind.
         with _asked_for_by(settings, "valkey_url"):
             await opened.wait(settings)
         with _asked_for_by(settings, "database_url") if settings.store_driver == "postgres" else nullcontext():
-            store = await stack.enter_async_context(opened.store(settings, clock))
+            store = MeasuredStore(await stack.enter_async_context(opened.store(settings, clock)), metrics)
         with _asked_for_by(settings, "valkey_url"):
             cache = await stack.enter_async_context(opened.cache(settings, clock, metrics))
         wiring = _engine_settings(settings, data_dir)

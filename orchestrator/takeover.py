@@ -139,6 +139,7 @@ class _Takeover:
         database = Path(instance.state) / DATABASE_FILE
         about = {"instance": instance.id, "state": instance.state}
         log.warning("a server is dead: going on with its jobs", extra=about)
+        self.engine.observer.instance_inherited()
         async with open_inheritance(_inheritance(self.settings, instance), self.engine) as dispatcher:
             while not (settled := dispatcher.is_settled) and not is_wanted(database):  # noqa: ASYNC110 - a file's lock
                 await asyncio.sleep(self.pace.wish_every.total_seconds())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
@@ -60,8 +61,9 @@ async def _session(request: web.Request, backend: Backend) -> Session:
 def _answering(backend: Backend) -> Middleware:
     @web.middleware
     async def answering(request: web.Request, handler: Handler) -> web.StreamResponse:
+        began = time.perf_counter()
         response = await _respond(request, handler)
-        backend.called(request.match_info.route.name or "unknown", response.status)
+        backend.called(request.match_info.route.name or "unknown", response.status, time.perf_counter() - began)
         return response
 
     return answering

@@ -67,6 +67,6 @@ class Backend(Protocol):
         """The session of the attempt that owns `token`; None when it is unknown or its attempt is over."""
         ...
 
-    def called(self, operation: str, status: int) -> None:
-        """Told after each request: the operation's name (bounded) and the HTTP status."""
+    def called(self, operation: str, status: int, seconds: float) -> None:
+        """Told after each request: the operation's name (bounded), the HTTP status and how long the answer took."""
         ...

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 from collections.abc import Iterator
@@ -34,7 +35,13 @@ def docker_problem() -> str | None:
         return f"no Docker daemon at {DOCKER_SOCKET}: {error.strerror}"
 
 
-PROBLEMS = {"docker": docker_problem, "distributed": missing_servers}
+def prometheus_problem() -> str | None:
+    """Why tests marked `prometheus` cannot run here; None when they can."""
+    missing = [name for name in ("prometheus", "promtool") if shutil.which(name) is None]
+    return f"no {' and no '.join(missing)} on this machine (Debian: apt install prometheus)" if missing else None
+
+
+PROBLEMS = {"docker": docker_problem, "distributed": missing_servers, "prometheus": prometheus_problem}
 
 
 @pytest.hookimpl(trylast=True)  # after `-m` has taken out what was not asked for

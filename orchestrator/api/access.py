@@ -130,6 +130,7 @@ async def _authenticate(request: web.Request) -> Caller:
     digest = digest_of(token)
     key = f"api-token:{digest.hex()}"
     caller = _from_cache(await context.cache.get(key))
+    context.observer.cache_asked("tokens", hit=caller is not None)
     if caller is None:
         caller = await _from_store(context, digest)
         entry: Json = {"id": caller.token_id, "name": caller.name, "scope": caller.scope.value}

@@ -6,6 +6,7 @@ from aiohttp import web
 
 from orchestrator.api.access import Access, Route, guarding
 from orchestrator.api.context import CONTEXT, ApiContext, Pulse, Readiness
+from orchestrator.api.measuring import measuring
 from orchestrator.api.payloads import MAX_BODY_BYTES
 from orchestrator.api.problems import answering, name_response
 from orchestrator.api.routes import all_routes
@@ -16,7 +17,7 @@ __all__ = ["ApiContext", "Pulse", "Readiness", "create_api"]
 def create_api(context: ApiContext) -> web.Application:
     """The application behind the door for people, to be served by `open_api_server`."""
     access: dict[web.AbstractRoute, Access] = {}
-    app = web.Application(middlewares=[answering, guarding(access)], client_max_size=MAX_BODY_BYTES)
+    app = web.Application(middlewares=[measuring(context), answering, guarding(access)], client_max_size=MAX_BODY_BYTES)
     app[CONTEXT] = context
     for route in all_routes(metrics_public=context.metrics_public):
         for added in _add(app, route):

@@ -17,7 +17,7 @@ from orchestrator.jobs.feed import Feed
 from orchestrator.jobs.registrar import Registrar
 from orchestrator.jobs.requeue import Requeuer
 from orchestrator.jobs.submit import Submitter
-from orchestrator.model.jobs import JobStatus
+from orchestrator.model.backlog import Backlog
 from orchestrator.model.json import Json
 
 
@@ -43,7 +43,8 @@ class ApiContext:
     Everything behind the door.
 
     `cache` is this process's own: it decides whose token is taken. `limits` None: requests are not counted.
-    `metrics_text` renders a scrape from the number of jobs by status (None: the store does not answer).
+    `metrics_text` renders a scrape from the backlog (None: the store does not answer) and whether the store can be written;
+    it may block.
     `allowed_origins` are pages on other hosts that may open WebSockets, as browsers write them: `https://host[:port]`.
     """
 
@@ -56,7 +57,7 @@ class ApiContext:
     registrar: Registrar
     feed: Feed
     cache: KeyValue
-    metrics_text: Callable[[Mapping[JobStatus, int] | None], bytes]
+    metrics_text: Callable[[Backlog | None, bool], bytes]
     readiness: Callable[[], Awaitable[Readiness]]
     limits: RequestLimits | None = None
     metrics_public: bool = False

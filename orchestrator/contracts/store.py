@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Generic, Protocol, TypeVar
 
+from orchestrator.model.backlog import Lane, Waiting
 from orchestrator.model.events import Event, EventStatus
 from orchestrator.model.instances import Instance
 from orchestrator.model.jobs import Claim, EventId, Job, JobId, JobStatus, Reason, RunId, Timings
@@ -220,7 +221,19 @@ class JobRepository(Protocol):
         ...
 
     async def count(self) -> Mapping[JobStatus, int]:
-        """How many jobs there are of each status that occurs."""
+        """How many jobs there are of each status that occurs. Counts every job there is."""
+        ...
+
+    async def waiting(self, queue: str, *, at: datetime) -> Mapping[ExecutorKind, Waiting]:
+        """
+        What is queued at `at`, by executor; nothing for executors that nobody waits for. Looks at no final job.
+
+        A job is due from the time it was created or, where a later one was set, from that.
+        """
+        ...
+
+    async def running(self, queue: str) -> Mapping[ExecutorKind, int]:
+        """How many jobs run, by executor; nothing for executors that run none. Looks at no final job."""
         ...
 
 
@@ -417,6 +430,10 @@ class OutboxRepository(Protocol):
 
         Two concurrent callers never get the same item.
         """
+        ...
+
+    async def lane(self, queue: str) -> Lane:
+        """What is neither delivered nor given up. Looks at nothing else."""
         ...
 
     async def delivered(self, item_id: int, *, at: datetime) -> None: ...

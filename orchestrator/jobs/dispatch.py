@@ -284,12 +284,14 @@ class Dispatcher:
         outcome = judge(claim.job, gone, None, now=now, started_at=claim.job.started_at or now)
         try:
             job = await persist(lambda: finish(self.store, self.clock, claim, outcome, by=self.owner))
+            self.observer.job_finished(job)
             self.feed.changed(job)
             self.runner.follow()
             executor = self.executors.get(job.executor)
             if executor is not None:
                 await self.runner.end(job, executor)
         except LeaseLostError as error:
+            self.observer.lease_lost()
             log.warning("another orchestrator has it now", extra={"job_id": claim.job.id, "error": str(error)})
         except Exception:
             log.exception(

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from orchestrator.contracts.clock import Clock
+from orchestrator.contracts.observer import Observer, SilentObserver
 from orchestrator.contracts.store import OutboxItem, Store
 from orchestrator.crash import crash_point
 from orchestrator.errors import CroniumError, UnavailableError
@@ -50,6 +51,7 @@ class Follower:
     handlers: dict[str, Handler]
     queue: str
     outside: Outside | None = None
+    observer: Observer = field(default_factory=SilentObserver)
     poll_every: timedelta = timedelta(seconds=2)
     _woken: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -119,6 +121,7 @@ class Follower:
             log.error("an outbox item is given up", extra={"item": item.key, "tries": item.tries + 1, "error": why})
             async with self.store.begin() as repos:
                 await repos.outbox.give_up(item.id, at=now, error=why)
+            self.observer.follow_up_failed("outside", given_up=True)
             return
         if isinstance(error, CroniumError | TimeoutError):
             log.warning("an outbox item failed", extra={"item": item.key, "tries": item.tries + 1, "error": why})
@@ -127,6 +130,7 @@ class Follower:
         again = now + min(MAX_DELAY, timedelta(seconds=2 ** min(item.tries, MAX_DOUBLINGS)))
         async with self.store.begin() as repos:
             await repos.outbox.retry(item.id, at=again, error=why)
+        self.observer.follow_up_failed("inside" if self.outside is None else "outside", given_up=False)
 
     async def _wait(self) -> None:
         try:

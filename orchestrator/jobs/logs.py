@@ -267,6 +267,8 @@ class LogWriter:
 
     async def _published(self, lines: list[Line], size: int) -> None:
         self._observer.lines_stored(len(lines), size)
+        if lines:
+            self._observer.log_delayed((self._clock.now() - lines[0].at).total_seconds())
         await self._feed.published(self._claim.job, lines)
         crash_point("lines.published")
 

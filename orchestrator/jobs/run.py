@@ -97,6 +97,7 @@ class Runner:
             await self._leave(claim, cancel)
             return
         await self._announce(claim, EntryKind.ADOPTED)
+        self.observer.job_adopted(claim.job)
         crash_point("attach.before")
         process = await self._attach(claim) if claim.process is not None else None
         crash_point("attach.done")

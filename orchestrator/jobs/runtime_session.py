@@ -40,8 +40,8 @@ class RuntimeBackend:
             raise _refusal(error) from error
         return None if owner is None else AttemptSession(store=self.store, clock=self.clock, owner=owner)
 
-    def called(self, operation: str, status: int) -> None:
-        self.observer.runtime_called(operation, status)
+    def called(self, operation: str, status: int, seconds: float) -> None:
+        self.observer.runtime_called(operation, status, seconds)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

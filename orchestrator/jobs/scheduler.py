@@ -119,6 +119,7 @@ class Scheduler:
                 stored = replace(stored, job=await self._refuse(repos, stored.job, fault))
             await repos.events.update(await count(repos, event, stored.job, at=now))
         crash_point("fire.committed")
+        self.submitter.observer.event_fired((now - fire_time).total_seconds(), missed)
         return stored
 
     def _build(self, submission: Submission) -> tuple[Job, InvalidError | None]:

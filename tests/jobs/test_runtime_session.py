@@ -208,6 +208,6 @@ async def test_calls_are_counted(rig: Rig, monkeypatch):
     seen = []
     monkeypatch.setattr(rig.observer, "runtime_called", lambda *call: seen.append(call), raising=False)
 
-    backend(rig).called("get_input", 200)
+    backend(rig).called("get_input", 200, 0.5)
 
-    assert seen == [("get_input", 200)]
+    assert seen == [("get_input", 200, 0.5)]

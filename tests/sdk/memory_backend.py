@@ -74,7 +74,7 @@ class MemoryBackend:
             raise self.failures.pop(0)
         return self.session if token == self.token else None
 
-    def called(self, operation: str, status: int) -> None:
+    def called(self, operation: str, status: int, seconds: float) -> None:
         self.calls.append((operation, status))
 
 

@@ -36,6 +36,8 @@ def reading_calls(claim: Claim, run: Run, event: Event) -> dict[str, Call]:
         "jobs.held": lambda repos: repos.jobs.held("key"),
         "jobs.queues": lambda repos: repos.jobs.queues(),
         "jobs.count": lambda repos: repos.jobs.count(),
+        "jobs.waiting": lambda repos: repos.jobs.waiting("main", at=run.created_at),
+        "jobs.running": lambda repos: repos.jobs.running("main"),
         "logs.read": lambda repos: repos.logs.read(claim.job.id, after=0, limit=10),
         "logs.cursor": lambda repos: repos.logs.cursor(claim.job.id),
         "journal.read": lambda repos: repos.journal.read(claim.job.id),
@@ -53,6 +55,7 @@ def reading_calls(claim: Claim, run: Run, event: Event) -> dict[str, Call]:
         "events.fires": lambda repos: repos.events.fires(event.id),
         "instances.bereft": lambda repos: repos.instances.bereft("main"),
         "outbox.due": lambda repos: repos.outbox.due("main", at=run.created_at, limit=10),
+        "outbox.lane": lambda repos: repos.outbox.lane("main"),
     }
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from orchestrator.contracts.store import JobFilter
 from orchestrator.errors import ConflictError, InvalidError, NotFoundError
+from orchestrator.model.backlog import Lane, Waiting
 from orchestrator.model.jobs import (
     Job,
     JobId,
@@ -31,7 +32,7 @@ from orchestrator.model.specs import (
     Script,
     WhenFull,
 )
-from tests.suites.store_making import ODD_JSON, ODD_TEXT, StoreOpening, get, insert, make_job
+from tests.suites.store_making import ODD_JSON, ODD_TEXT, StoreOpening, claim_all, get, insert, make_job
 
 
 class JobSuite(StoreOpening):
@@ -208,3 +209,47 @@ class JobSuite(StoreOpening):
         await insert(store, make_job(clock), make_job(clock), make_job(clock, status=JobStatus.SKIPPED))
         async with store.read() as repos:
             assert dict(await repos.jobs.count()) == {JobStatus.QUEUED: 2, JobStatus.SKIPPED: 1}
+
+    async def test_what_waits_and_what_runs_is_told_by_executor(self, store, clock):
+        early, late = clock.now() - timedelta(hours=2), clock.now() - timedelta(hours=1)
+        docker = ExecutorKind.DOCKER
+        async with store.read() as repos:
+            assert (await repos.jobs.waiting("main", at=clock.now()), await repos.jobs.running("main")) == ({}, {})
+        # The first three are claimed, and one of them waits for another attempt.
+        await insert(store, *(make_job(clock, priority=9) for _ in range(3)))
+        again, *_ = await claim_all(store)
+        async with store.begin() as repos:
+            await repos.jobs.release(again, after=timedelta(hours=1))
+        await insert(
+            store,
+            make_job(clock, created_at=late),
+            make_job(clock, created_at=early),
+            make_job(clock, executor=docker, created_at=late),
+            make_job(clock, executor=docker, created_at=early, concurrency_key="key", held=True),
+            make_job(clock, executor=ExecutorKind.SSH, concurrency_key="key", held=True),
+            make_job(clock, queue="other"),
+            make_job(clock, status=JobStatus.FAILED),
+        )
+        async with store.read() as repos:
+            waiting, running = await repos.jobs.waiting("main", at=clock.now()), await repos.jobs.running("main")
+        assert waiting == {
+            ExecutorKind.PROCESS: Waiting(due=2, oldest_due_at=early, later=1),
+            docker: Waiting(due=1, oldest_due_at=late, held=1),
+            ExecutorKind.SSH: Waiting(held=1),
+        }
+        assert running == {ExecutorKind.PROCESS: 2}
+
+    async def test_a_lane_tells_what_is_still_to_be_delivered(self, store, clock):
+        now = clock.now()
+        async with store.begin() as repos:
+            for number in range(4):
+                at = now + timedelta(minutes=number)
+                await repos.outbox.add(f"k{number}", "advance_run", queue="main", payload={}, at=at)
+            await repos.outbox.add("k", "advance_run", queue="other", payload={}, at=now)
+        async with store.begin() as repos:
+            first, second, *_ = await repos.outbox.due("main", at=now + timedelta(hours=1), limit=10)
+            await repos.outbox.delivered(first.id, at=now)
+            await repos.outbox.give_up(second.id, at=now, error="e")
+        async with store.read() as repos:
+            assert await repos.outbox.lane("main") == Lane(pending=2, first_due_at=now + timedelta(minutes=2))
+            assert await repos.outbox.lane("nowhere") == Lane()

@@ -20,6 +20,7 @@ HOT_CALLS: dict[str, tuple[Call, str]] = {
         lambda repos: repos.jobs.claim("one", "main", {ExecutorKind.PROCESS: 5}, lease=LEASE),
         "jobs_to_claim",
     ),
+    "jobs.waiting": (lambda repos: repos.jobs.waiting("main", at=EPOCH), "jobs_to_claim"),
     "jobs.under_way": (lambda repos: repos.jobs.under_way("key"), "jobs_of_key"),
     "jobs.next_held": (lambda repos: repos.jobs.next_held("key"), "jobs_of_key"),
     "jobs.page": (
@@ -30,6 +31,7 @@ HOT_CALLS: dict[str, tuple[Call, str]] = {
     "events.due": (lambda repos: repos.events.due("main", at=EPOCH, limit=5), "events_due"),
     "events.next_due": (lambda repos: repos.events.next_due("main"), "events_due"),
     "outbox.due": (lambda repos: repos.outbox.due("main", at=EPOCH, limit=5), "outbox_due"),
+    "outbox.lane": (lambda repos: repos.outbox.lane("main"), "outbox_due"),
     "outbox.take": (lambda repos: repos.outbox.take("main", at=EPOCH, lease=LEASE, limit=5), "outbox_due"),
 }
 SORTING = {"jobs.under_way"}  # the few of a key, by age; the index has them by priority

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from orchestrator.contracts.store import REQUEUE_SCOPE, AttemptOwner, JobFilter, Outcome, Page
 from orchestrator.errors import ConflictError, InvalidError, LeaseLostError, NotFoundError
+from orchestrator.model.backlog import Waiting
 from orchestrator.model.jobs import Claim, Job, JobId, JobStatus, RunId
 from orchestrator.model.json import Json
 from orchestrator.model.specs import ExecutorKind
 from orchestrator.stores.codec import (
     micros,
+    moment_or_none,
     pack_or_none,
     pack_text,
     page_cursor,
@@ -271,6 +273,33 @@ class SqlJobs:
     async def count(self) -> Mapping[JobStatus, int]:
         rows = await self.connection.rows("SELECT status, COUNT(*) FROM jobs GROUP BY status")
         return {JobStatus(status): number for status, number in rows}
+
+    async def waiting(self, queue: str, *, at: datetime) -> Mapping[ExecutorKind, Waiting]:
+        rows = await self.connection.rows(
+            """SELECT executor, COUNT(*), SUM(CASE WHEN due_at > $1 THEN 1 ELSE 0 END),
+                    MIN(CASE WHEN due_at > $1 THEN NULL ELSE COALESCE(due_at, created_at) END)
+                FROM jobs WHERE queue = $2 AND status = 'queued' AND held = 0 GROUP BY executor""",
+            micros(at),
+            pack_text(queue),
+        )
+        held = await self.connection.rows(
+            """SELECT executor, COUNT(*) FROM jobs WHERE concurrency_key IS NOT NULL AND status IN ('queued', 'running')
+                AND held = 1 AND queue = $1 GROUP BY executor""",
+            pack_text(queue),
+        )
+        found = {
+            kind: Waiting(due=number - int(later), oldest_due_at=moment_or_none(oldest), later=int(later))
+            for kind, number, later, oldest in rows
+        }
+        found |= {kind: replace(found.get(kind, Waiting()), held=number) for kind, number in held}
+        return {ExecutorKind(kind): waiting for kind, waiting in found.items()}
+
+    async def running(self, queue: str) -> Mapping[ExecutorKind, int]:
+        rows = await self.connection.rows(
+            "SELECT executor, COUNT(*) FROM jobs WHERE status = 'running' AND queue = $1 GROUP BY executor",
+            pack_text(queue),
+        )
+        return {ExecutorKind(kind): number for kind, number in rows}
 
     async def _said(self, job_id: JobId, attempt: int, column: str, value: Value) -> None:
         """Keep what an attempt's script said in `column`."""

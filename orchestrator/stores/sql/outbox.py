@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from orchestrator.contracts.store import OutboxItem
+from orchestrator.model.backlog import Lane
 from orchestrator.model.json import Json
-from orchestrator.stores.codec import micros, object_from_json, pack_text, to_json, unpack_text
+from orchestrator.stores.codec import micros, moment_or_none, object_from_json, pack_text, to_json, unpack_text
 from orchestrator.stores.sql.connection import Connection, Dialect, Row
 
 _OPEN = "delivered_at IS NULL AND gave_up_at IS NULL"
@@ -58,6 +59,12 @@ class SqlOutbox:
             micros(at + lease),
         )
         return [_item(row[1:]) for row in sorted(rows, key=lambda row: (row[0], row[1]))]
+
+    async def lane(self, queue: str) -> Lane:
+        rows = await self.connection.rows(
+            f"SELECT COUNT(*), MIN(due_at) FROM outbox WHERE queue = $1 AND {_OPEN}", pack_text(queue)
+        )
+        return Lane(pending=rows[0][0], first_due_at=moment_or_none(rows[0][1]))
 
     async def delivered(self, item_id: int, *, at: datetime) -> None:
         await self.connection.change(
