@@ -54,6 +54,8 @@ POINTS = {
     "follow.before": "what follows from a finished job is about to be done",
     "follow.handled": "what follows is done, and not noted as done",
     "follow.committed": "what follows is noted as done",
+    "admit.before": "a job of a concurrency key has ended, and those that wait for its place are not admitted",
+    "admit.committed": "a job that waited for a place is admitted, and nobody was told of it",
     "adopt.before": "jobs without a supervisor are about to be adopted",
     "adopt.committed": "jobs are adopted, and nobody supervises them",
     "attach.before": "the process of an adopted job is about to be looked for",

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from orchestrator.contracts.clock import Clock
 from orchestrator.contracts.store import OutboxItem, Outcome, Repositories, Store
+from orchestrator.crash import crash_point
 from orchestrator.jobs.cancel import ended_at, request_end
 from orchestrator.jobs.finish import announce_follow_up
 from orchestrator.model.jobs import EventId, Job, JobStatus, Reason
@@ -113,6 +114,7 @@ class Admitter:
     async def admit(self, key: str) -> None:
         """Admit as many of the held jobs of `key` as there are places; in order: none overtakes the first."""
         admitted = False
+        crash_point("admit.before")
         async with self.store.begin() as repos:
             await repos.jobs.occupy(key)
             under_way = len(await repos.jobs.under_way(key))
@@ -122,6 +124,7 @@ class Admitter:
                 under_way += 1
                 admitted = True
         if admitted:
+            crash_point("admit.committed")
             self.wake()
 
 

@@ -28,6 +28,7 @@ class Score:
     lines_doubled: int = 0
     outputs_wrong: int = 0
     left_over: int = 0
+    over_limit: int = 0
     fires: int | None = None  # checked, where there are events
     fires_lost: int = 0
     fires_doubled: int = 0
@@ -45,7 +46,8 @@ class Score:
     def __str__(self) -> str:
         text = (
             f"jobs lost {self.jobs_lost} · attempts doubled {self.attempts_doubled} · lines lost {self.lines_lost} · "
-            f"lines doubled {self.lines_doubled} · outputs wrong {self.outputs_wrong} · left over {self.left_over}"
+            f"lines doubled {self.lines_doubled} · outputs wrong {self.outputs_wrong} · left over {self.left_over} · "
+            f"over a limit {self.over_limit}"
         )
         if self.fires is not None:
             text += f" · of {self.fires} fires lost {self.fires_lost}, doubled {self.fires_doubled}"
@@ -93,6 +95,7 @@ def check_all(submitted: Sequence[Submitted], told: Mapping[str, Told], runs: It
             continue
         check_job(score, job, told[job.job_id], by_job.get(job.job_id, []))
     _check_strangers(score, submitted, told, by_job)
+    _check_limits(score, submitted, by_job)
     return score
 
 
@@ -228,6 +231,20 @@ def _check_strangers(
     for job_id in set(by_job) - set(told):
         score.jobs_lost += 1
         score.problems.append(f"{job_id} ran, and there is no such job")
+
+
+def _check_limits(score: Score, submitted: Sequence[Submitted], by_job: Mapping[str, Sequence[Run]]) -> None:
+    """Of the jobs with one limit no more than that ran at a time. That each of them ran is seen by its own end."""
+    by_limit: dict[int, list[Run]] = defaultdict(list)
+    for job in submitted:
+        if job.work.limit is not None:
+            by_limit[job.work.limit] += by_job.get(job.job_id, [])
+    for limit, runs in by_limit.items():
+        for run in runs:
+            beside = [other for other in runs if other.began_ns <= run.began_ns < other.last_ns and other is not run]
+            if len(beside) >= limit:
+                score.over_limit += 1
+                score.problems.append(f"{run} ran beside {beside}, over the limit of {limit}")
 
 
 def check_fires(

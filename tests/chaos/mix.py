@@ -22,6 +22,7 @@ class Work:
     One job as it is to be: `lines` on each stream (None: without end), `batch` of them at once, then `pause` seconds.
 
     `saves` calls increment a variable. All but the last of `attempts` fail, and are tried again. `cancel_after` and `timeout_seconds` end what would not end by itself.
+    Of those with the same `limit` no more than that run at a time; the others wait.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Work:
     attempts: int = 1
     cancel_after: float | None = None
     timeout_seconds: float | None = None
+    limit: int | None = None
 
     @property
     def ending(self) -> tuple[str, int | None]:
@@ -69,6 +71,8 @@ class Work:
         }
         if self.timeout_seconds is not None:
             spec["timeout"] = f"{self.timeout_seconds:g}s"
+        if self.limit is not None:
+            spec["concurrency"] = {"key": f"chaos-{self.limit}", "limit": self.limit, "when_full": "queue"}
         if self.attempts > 1:
             spec["retry"] = {"attempts": self.attempts + 2, "delay": "200ms", "exit_codes": [AGAIN]}
         return spec
@@ -129,6 +133,19 @@ def _overdue(dice: random.Random) -> dict[str, Any]:
     return {"lines": None, "pause": 0.02, "timeout_seconds": 2.0, "stubborn": dice.random() < 0.3}
 
 
+def _limited(dice: random.Random) -> dict[str, Any]:
+    """Some keep their place between two attempts, and some are cancelled while they wait for one."""
+    after = dice.uniform(0, 2) if dice.random() < 0.25 else None
+    return {
+        "limit": dice.choice((1, 2)),
+        "lines": dice.randint(2, 8) if after is None else None,
+        "pause": 0.03,
+        "attempts": dice.choice((1, 1, 2)) if after is None else 1,
+        "exit_code": dice.choice((0, 0, 2)),
+        "cancel_after": after,
+    }
+
+
 KINDS = {
     "short": (40, _short),
     "long": (15, _long),
@@ -140,4 +157,5 @@ KINDS = {
     "family": (5, _family),
     "cancelled": (8, _cancelled),
     "overdue": (3, _overdue),
+    "limited": (8, _limited),
 }

@@ -26,9 +26,14 @@ MIX = (
     Work(name="retried", kind="retried", lines=2, attempts=2),
     Work(name="cancelled", kind="cancelled", lines=None, pause=0.02, cancel_after=0.0, family=True),
 )
+# Those that wait for a place: what ends before them must admit them, whoever dies meanwhile.
+LIMITED = (
+    *(Work(name=f"alone-{number}", kind="limited", lines=4, pause=0.05, limit=1) for number in range(3)),
+    *(Work(name=f"two-{number}", kind="limited", lines=4, pause=0.05, limit=2) for number in range(3)),
+)
 LONG = Work(name="long", kind="long", lines=130, pause=0.05)  # longer than it is until leases are renewed
 
-# These are passed only where there are events: nothing fires, and nothing follows from a job that stands alone.
+# These are visited with an event beside the mix, and without limits: it is the webhook that is to be told at least once.
 OF_EVENTS = tuple(point for point in POINTS if point.startswith(("fire.", "follow.")))
 # Some points are passed only where an earlier server has died at another one.
 BEFORE = {
@@ -40,7 +45,9 @@ BEFORE = {
 
 
 def works_for(point: str) -> Sequence[Work]:
-    return (*MIX, LONG) if point.startswith("renew.") else MIX
+    if point in OF_EVENTS:
+        return MIX
+    return (*MIX, *LIMITED, LONG) if point.startswith("renew.") else (*MIX, *LIMITED)
 
 
 @dataclass(slots=True, kw_only=True)

@@ -109,6 +109,39 @@ def test_an_attempt_that_was_given_back_is_none_of_the_runs(first: str):
     assert score_of(replace(found, journal=JOURNAL), [second]).jobs_lost == 1
 
 
+@pytest.mark.parametrize(("limit", "over"), [(1, 2), (2, 1), (3, 0)])
+def test_of_jobs_with_one_limit_no_more_than_that_may_run_at_a_time(limit: int, over: int):
+    works = [replace(WORK, name=f"c0-{number}", limit=limit) for number in range(4)]
+    submitted = [Submitted(work=work, job_id=f"job_{number}") for number, work in enumerate(works)]
+    found = {
+        f"job_{number}": told(
+            job={**JOB, "name": work.name, "output": work.output},
+            lines=lines_of(work, 3, 3),
+        )
+        for number, work in enumerate(works)
+    }
+    times = [(10, 20), (15, 30), (19, 25), (30, 40)]  # the last begins when the second ends
+    runs = [replace(RUN, job_id=f"job_{n}", began_ns=began, last_ns=last) for n, (began, last) in enumerate(times)]
+
+    score = check_all(submitted, found, runs)
+
+    assert (score.over_limit, len(score.problems)) == (over, over)
+
+
+def test_jobs_with_different_limits_and_those_without_one_run_beside_each_other():
+    works = [replace(WORK, name=f"c0-{number}", limit=limit) for number, limit in enumerate((1, 2, None, None))]
+    submitted = [Submitted(work=work, job_id=f"job_{number}") for number, work in enumerate(works)]
+    runs = [replace(RUN, job_id=job.job_id) for job in submitted]
+
+    assert check_all(submitted, {}, runs).over_limit == 0
+
+
+def test_a_job_that_waits_for_ever_is_lost():
+    held = told(job={**JOB, "status": "queued", "exit_code": None}, lines=[], journal=JOURNAL[:1])
+
+    assert score_of(held, [], work=replace(WORK, limit=1)).jobs_lost > 0
+
+
 def test_what_a_client_has_seen_final_may_not_change():
     assert score_of(told(), [RUN], seen={**JOB, "finished_at": "earlier"}).jobs_lost == 1
 

@@ -17,8 +17,16 @@ from tests.chaos.scene import open_scene, place_for_a_run
 from tests.conftest import CRONIUM, ROOT
 
 # One for each way of going on; the others are torture.
-QUICK = ("start.done", "lines.committed", "finish.committed", "release.committed")
-ON_POSTGRES = ("submit.committed", "claim.committed", "lines.committed", "retry.committed", "adopt.committed")
+QUICK = ("start.done", "lines.committed", "finish.committed", "release.committed", "admit.before")
+ON_POSTGRES = (
+    "submit.committed",
+    "claim.committed",
+    "lines.committed",
+    "retry.committed",
+    "adopt.committed",
+    "admit.before",
+    "admit.committed",
+)
 IN_CONTAINERS = ("start.done", "started.committed", "lines.before", "signal.sent", "finish.committed", "remove.before")
 
 

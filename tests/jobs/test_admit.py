@@ -13,7 +13,7 @@ from orchestrator.jobs.admit import Admitter
 from orchestrator.jobs.cancel import Canceller
 from orchestrator.jobs.finish import ADMIT, finish, retry
 from orchestrator.jobs.submit import Submission
-from orchestrator.model.jobs import Claim, Job, JobId, JobStatus, Reason
+from orchestrator.model.jobs import Claim, Job, JobId, JobStatus, Reason, RunId
 from orchestrator.model.journal import EntryKind
 from orchestrator.model.specs import Concurrency, WhenFull
 from tests.jobs.scripted import Rig, a_spec, a_submission, open_rig
@@ -197,3 +197,20 @@ async def test_admitting_twice_admits_once(rig: Rig, admitter: Admitter):
     await admitter.follow(item)
     await admitter.follow(item)
     assert [(await rig.job(job.id)).held for job in (second, third)] == [False, True]
+
+
+@pytest.mark.parametrize("when_full", WhenFull)
+async def test_a_step_that_is_known_already_changes_nothing(rig: Rig, when_full: WhenFull):
+    """Who makes the steps of a run may die between storing one and noting that, and then makes it again."""
+    spec = a_spec(**limited(when_full=when_full))
+    submission = a_submission(spec, run_id=RunId("run_1"), step="a")
+    step = await rig.submitter().submit(submission)
+    before = await rig.job(step.id)
+
+    again = await rig.submitter().submit(submission)
+
+    assert again.id == step.id
+    assert await rig.job(step.id) == before
+    assert await rig.journal(step.id) == [EntryKind.QUEUED]
+    assert await items(rig) == []
+    assert await claimed_ids(rig) == [step.id]

@@ -138,7 +138,7 @@ def test_a_file_is_run_where_it_lies(around: Surroundings):
     job = a_job(Language.PYTHON, None, file="/home/me/my script.py", args=("a",))
 
     assert here(job, around).argv == ["/opt/bin/python3", "/home/me/my script.py", "a"]
-    assert sorted(path.name for path in around.directory(job).iterdir()) == ["input.json", "work"]
+    assert sorted(path.name for path in around.directory(job).iterdir()) == ["work"]  # no input either
 
 
 def test_a_program_is_started_as_it_stands(around: Surroundings):
@@ -329,7 +329,7 @@ def test_a_script_and_its_input_are_files_that_are_read_only(around: Surrounding
 
 
 def test_what_a_container_is_given_cannot_be_written_and_can_be_read_by_every_user(around: Surroundings):
-    directory = in_container(a_job(executor=ExecutorKind.DOCKER), around).directory
+    directory = in_container(a_job(executor=ExecutorKind.DOCKER, input={"key": 1}), around).directory
 
     found = {str(path.relative_to(directory)): mode(path) for path in directory.rglob("*")}
     assert found == {

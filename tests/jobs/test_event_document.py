@@ -68,6 +68,8 @@ def test_a_number_limits_the_jobs_of_the_event():
 @pytest.mark.parametrize(
     ("key", "value", "path", "says"),
     [
+        ("name", "evt_01", "name", "how ids begin"),
+        ("name", "evt_", "name", "how ids begin"),
         ("schedule", "often", "schedule", "five fields"),
         ("schedule", {"cron": 5}, "schedule.cron", "not a number"),
         ("schedule", {"cron": "0 0 31 2 *"}, "schedule.cron", "not a cron expression"),
@@ -84,6 +86,8 @@ def test_a_number_limits_the_jobs_of_the_event():
         ("notify", {"failure": {"mail": "me"}}, "notify.failure", "{failure: {webhook: URL}}"),
         ("notify", {"failure": {"webhook": "ftp://x"}}, "notify.failure.webhook", "Must be an address"),
         ("notify", {"failure": {"webhook": "https://u:p@x/"}}, "notify.failure.webhook", "without a user"),
+        ("notify", {"failure": {"webhook": "https://:p@x/"}}, "notify.failure.webhook", "without a user"),
+        ("notify", {"failure": {"webhook": "https://@x/"}}, "notify.failure.webhook", "without a user"),
         ("notify", {"failure": {"webhook": "https://x:0/"}}, "notify.failure.webhook", "Must be an address"),
         ("notify", {"failure": {"webhook": "https://x:99999/"}}, "notify.failure.webhook", "Must be an address"),
         ("notify", {"failure": {"webhook": "https://x/a b"}}, "notify.failure.webhook", "Must be an address"),
@@ -118,3 +122,20 @@ def test_a_single_job_has_no_keys_of_an_event(key: str):
     with pytest.raises(InvalidError) as refused:
         parse_job_spec({"bash": "true", key: 1})
     assert "cronium events create" in refused.value.faults[0].message
+
+
+@pytest.mark.parametrize("name", ["evt", "evt-1", "event_1", "an evt_1", "EVT_1"])
+def test_a_name_that_no_id_can_have_is_taken(name: str):
+    assert parse_event({**MINIMAL, "name": name}).name == name
+
+
+@pytest.mark.parametrize("user", ["me:s3cr3t@", ":s3cr3t@", "s3cr3t@"])
+def test_a_password_in_the_address_of_a_webhook_is_not_repeated(user: str):
+    found = faults({**MINIMAL, "notify": {"failure": {"webhook": f"https://{user}hooks.example.org/"}}})
+    assert list(found) == ["notify.failure.webhook"]
+    assert "s3cr3t" not in found["notify.failure.webhook"]
+
+
+def test_an_at_sign_behind_the_host_is_part_of_the_path():
+    url = "https://hooks.example.org/@me?to=a@b"
+    assert parse_event({**MINIMAL, "notify": {"failure": {"webhook": url}}}).failure_webhook == url

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.contracts.store import OutboxItem
 from orchestrator.errors import UnavailableError
-from orchestrator.jobs.follow import Follower
+from orchestrator.jobs.follow import Follower, Outside
 from orchestrator.stores.sqlite import open_sqlite_store
 from tests.fakes import FakeClock
+from tests.jobs.scripted import Changes, FlakyStore
 
 
 @pytest.fixture
@@ -71,3 +73,33 @@ async def test_one_that_fails_does_not_keep_the_others(store, clock: FakeClock):
     await delivering(Follower(store=store, clock=clock, handlers=handlers, queue="q"), done)
 
     assert done.is_set()
+
+
+@pytest.mark.parametrize("heard", [True, False])
+async def test_a_store_that_goes_away_while_others_are_told_does_not_end_the_follower(
+    store, clock: FakeClock, heard: bool
+):
+    """Several are told at once, and none can be noted; each is told again when its lease is over."""
+    flaky, outside = FlakyStore(store, Changes()), Outside()
+    told: list[str] = []
+
+    async def tell(item: OutboxItem) -> None:
+        flaky.is_away = len(told) < 3
+        told.append(item.key)
+        flaky.changes.happened()
+        if not heard:
+            raise UnavailableError("The receiver answered 500.")
+
+    for key in ("one", "two", "three"):
+        await add(store, clock, key, "kind")
+    quick = timedelta(milliseconds=1)
+    follower = Follower(store=flaky, clock=clock, handlers={"kind": tell}, queue="q", outside=outside, poll_every=quick)
+    async with asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(follower.run())
+        await flaky.changes.until(lambda: flaky.refused > 4)  # the three, and more than one look at what is due
+        clock.advance(outside.lease)
+        flaky.is_away = False
+        await flaky.changes.until(lambda: len(told) == 6)
+        task.cancel()
+
+    assert sorted(told[:3]) == sorted(told[3:]) == ["one", "three", "two"]

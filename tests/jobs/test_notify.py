@@ -18,7 +18,7 @@ from orchestrator.jobs.follow import Follower, Outside
 from orchestrator.jobs.notify import Notifier
 from orchestrator.jobs.registrar import Registrar
 from orchestrator.model.documents import job_document
-from orchestrator.model.jobs import Job, JobStatus, Reason
+from orchestrator.model.jobs import Claim, Job, JobStatus, Reason
 from tests.jobs.scripted import PATIENCE_SECONDS, Rig, open_rig
 
 URL = "https://hooks.example.org/s3cr3t"
@@ -50,16 +50,25 @@ async def rig(tmp_path: Path):
         yield rig
 
 
-async def a_job(rig: Rig, status: JobStatus, *, webhook: str | None = URL) -> Job:
-    """A job of an event, ended."""
+async def a_claim(rig: Rig, name: str, *, webhook: str | None = URL) -> Claim:
+    """A job of an event, claimed."""
     registrar = Registrar(store=rig.store, clock=rig.clock, submitter=rig.submitter(), wake=lambda: None)
     notify = {} if webhook is None else {"notify": {"failure": {"webhook": webhook}}}
-    await registrar.create(parse_event({"name": f"e-{status}", "bash": "true", **notify}), by="me")
-    await registrar.run(f"e-{status}", by="me")
+    await registrar.create(parse_event({"name": name, "bash": "true", **notify}), by="me")
+    await registrar.run(name, by="me")
     (claim,) = await rig.claim()
+    return claim
+
+
+def an_outcome(rig: Rig, status: JobStatus) -> Outcome:
     reason = None if status is JobStatus.SUCCEEDED else Reason.EXIT_CODE
-    outcome = Outcome(status=status, reason=reason, finished_at=rig.clock.now(), message="It broke.")
-    return await finish(rig.store, rig.clock, claim, outcome, by="me")
+    return Outcome(status=status, reason=reason, finished_at=rig.clock.now(), message="It broke.")
+
+
+async def a_job(rig: Rig, status: JobStatus, *, webhook: str | None = URL) -> Job:
+    """A job of an event, ended."""
+    claim = await a_claim(rig, f"e-{status}", webhook=webhook)
+    return await finish(rig.store, rig.clock, claim, an_outcome(rig, status), by="me")
 
 
 def a_follower(rig: Rig, sender: FakeSender, outside: Outside | None = None) -> Follower:
@@ -102,10 +111,17 @@ async def test_other_ends_are_not_told(rig: Rig, status: JobStatus):
 
 
 async def test_an_attempt_that_is_followed_by_another_is_not_told(rig: Rig):
-    claim = await rig.claimed()
-    outcome = Outcome(status=JobStatus.FAILED, reason=Reason.EXIT_CODE, finished_at=rig.clock.now())
-    await retry(rig.store, rig.clock, claim, outcome, timedelta(0), by="me")
-    assert await left(rig) == 0
+    sender = FakeSender()
+    follower = a_follower(rig, sender)
+    claim = await a_claim(rig, "nightly")
+    await retry(rig.store, rig.clock, claim, an_outcome(rig, JobStatus.FAILED), timedelta(0), by="me")
+    await rounds(rig, follower, 1)
+    assert (sender.tries, await left(rig)) == (0, 0)
+
+    (again,) = await rig.claim()
+    await finish(rig.store, rig.clock, again, an_outcome(rig, JobStatus.FAILED), by="me")
+    await rounds(rig, follower, 1)
+    assert [document["data"]["job"]["attempt"] for _, document, _ in sender.sent] == [2]
 
 
 async def test_an_event_without_a_webhook_tells_nobody(rig: Rig):

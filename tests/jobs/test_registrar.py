@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from orchestrator.errors import ConflictError, InvalidError, NotFoundError
 from orchestrator.jobs.event_document import EventWish, parse_event
 from orchestrator.jobs.registrar import Registrar
 from orchestrator.model.events import EventStatus
-from orchestrator.model.jobs import JobStatus, TriggerKind
+from orchestrator.model.jobs import EventId, JobStatus, TriggerKind
 from orchestrator.model.journal import EntryKind
 from tests.jobs.scripted import Rig, open_rig
 
@@ -158,3 +159,16 @@ async def test_a_skipped_job_is_no_execution(rig: Rig, registrar: Registrar):
     second = await registrar.run("nightly", by="me")
     assert (first.status, second.status) == (JobStatus.QUEUED, JobStatus.SKIPPED)
     assert (await registrar.find("nightly")).executions == 1
+
+
+async def test_an_id_finds_its_event_and_none_that_is_called_so(rig: Rig, registrar: Registrar):
+    """Such a name is refused today; one that is stored must not take what is meant for another."""
+    event = await registrar.create(a_wish(), by="me")
+    shadow = replace(event, id=EventId("evt_shadow"), name=event.id)
+    async with rig.store.begin() as repos:
+        await repos.events.insert(shadow)
+    assert (await registrar.find(event.id)).id == event.id
+    assert (await registrar.find(shadow.id)).id == shadow.id
+    await registrar.archive(event.id, by="me")
+    assert (await registrar.find(event.id)).status is EventStatus.ARCHIVED
+    assert (await registrar.find(shadow.id)).status is EventStatus.ACTIVE

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from orchestrator.errors import ConflictError, NotFoundError
 from orchestrator.jobs.requeue import Requeuer
 from orchestrator.model.jobs import JobId, JobStatus, Reason, RunId
 from orchestrator.model.journal import EntryKind
+from tests.fakes import NEW_YEAR
 from tests.jobs.scripted import Rig, a_spec, a_submission, open_rig
 
 
@@ -96,3 +98,14 @@ async def test_a_step_is_its_runs_to_take_further(rig: Rig, requeuer: Requeuer):
 async def test_a_job_that_is_not_there_is_named(requeuer: Requeuer):
     with pytest.raises(NotFoundError):
         await requeuer.requeue(JobId("job_x"), by="me")
+
+
+async def test_what_is_run_again_is_for_the_same_scheduled_time(rig: Rig, requeuer: Requeuer):
+    """A script that works on the data of its day works on the same day's."""
+    job = await rig.submitter().submit(a_submission(scheduled_at=NEW_YEAR))
+    (claim,) = await rig.claim()
+    async with rig.store.begin() as repos:
+        await repos.jobs.finish(claim, Outcome(status=JobStatus.FAILED, finished_at=rig.clock.now()))
+    rig.clock.advance(timedelta(days=1))
+    again = await requeuer.requeue(job.id, by="me")
+    assert (again.scheduled_at, (await rig.job(again.id)).scheduled_at) == (NEW_YEAR, NEW_YEAR)

@@ -71,6 +71,28 @@ def ending(code: int | None = 0, **more: object):
     return begin
 
 
+def taking_the_store_along(rig: Rig):
+    """What a process does with whose removal the store goes away."""
+
+    async def leave() -> None:
+        rig.store.is_away = True
+
+    def begin(process: ScriptedProcess) -> None:
+        process.on_remove = leave
+
+    return begin
+
+
+async def removed_and_never_finished(rig: Rig, claim: Claim, runner: Runner | None = None) -> None:
+    """Supervise until the process is removed and the store has gone; then the supervisor dies."""
+    async with asyncio.TaskGroup() as tasks:
+        task = tasks.create_task((runner or rig.runner()).run(claim, asyncio.Event()))
+        await rig.changes.until(lambda: rig.store.refused > 0)
+        task.cancel()
+    rig.store.is_away = False
+    rig.executor.processes.clear()  # it was removed
+
+
 async def refuse_removal() -> None:
     raise AWAY
 
@@ -534,6 +556,51 @@ async def test_what_was_started_and_cannot_be_found_is_lost(rig: Rig):
 
     assert (job.status, job.reason, job.exit_code) == (JobStatus.FAILED, Reason.LOST, None)
     assert "gone" in (job.message or "")
+    assert directories(rig) == []
+
+
+async def test_an_attempt_that_ran_though_its_start_failed_is_not_run_again(rig: Rig):
+    """Its executor did not say that it had started it; who ended it died before the result was stored."""
+    rig.executor.start_failures[""] = AWAY
+    rig.executor.starts_all_the_same = True
+    rig.executor.on_start = taking_the_store_along(rig)
+    await removed_and_never_finished(rig, await rig.claimed())
+
+    job = await adopted(rig, await rig.adopt())
+
+    assert (job.status, job.reason, job.attempt) == (JobStatus.FAILED, Reason.LOST, 1)
+    assert job.started_at is not None
+    assert await rig.claim() == []
+
+
+async def test_an_attempt_that_ran_though_its_setup_took_too_long_is_not_run_again(rig: Rig):
+    claim = await rig.claimed()
+    rig.executor.gate.clear()
+    rig.executor.attach_failures.append(AWAY)  # it tells of the process only when it is back
+    process = rig.executor.processes[f"cronium-{claim.job.id}-1"] = ScriptedProcess("it", rig.changes)
+    taking_the_store_along(rig)(process)
+    patience = replace(QUICK, setup=timedelta(milliseconds=20))
+    await removed_and_never_finished(rig, claim, rig.runner(patience=patience))
+
+    job = await adopted(rig, await rig.adopt())
+
+    assert (process.removals, job.status, job.reason) == (1, JobStatus.FAILED, Reason.LOST)
+    assert await rig.claim() == []
+
+
+async def test_a_job_cancelled_between_its_adoption_and_its_way_back_to_the_queue_ends(rig: Rig):
+    """The adopter read it before; the queue would run it, and nobody would look at the wish again."""
+    await rig.claimed()
+    adoption = await rig.adopt()
+    async with rig.store.begin() as repos:
+        await repos.jobs.request_cancel(adoption.job.id, at=rig.clock.now())
+
+    job = await adopted(rig, adoption)
+
+    assert (job.status, job.reason) == (JobStatus.CANCELLED, Reason.CANCELLED)
+    assert (await rig.journal(job.id))[-2:] == [EntryKind.ADOPTED, EntryKind.FINISHED]
+    assert (rig.observer.finished, rig.follows) == ([job], 1)
+    assert await rig.claim() == []
     assert directories(rig) == []
 
 

@@ -11,7 +11,7 @@ import pytest
 from orchestrator.contracts.store import JobFilter
 from orchestrator.jobs.event_document import parse_event
 from orchestrator.jobs.registrar import Registrar
-from orchestrator.jobs.scheduler import Scheduler
+from orchestrator.jobs.scheduler import BATCH, Scheduler
 from orchestrator.model.events import Event, EventStatus
 from orchestrator.model.jobs import Job, JobStatus, Reason, TriggerKind
 from orchestrator.model.journal import EntryKind
@@ -159,3 +159,21 @@ async def test_a_schedule_that_is_to_stop_fires_no_more(rig: Rig, registrar: Reg
     rig.clock.advance(MINUTE)
     assert await scheduler._fire_due() is False
     assert await jobs_of(rig) == []
+
+
+async def test_as_many_broken_events_as_one_look_finds_are_not_tried_again_at_once(rig: Rig, registrar: Registrar):
+    """They stay due; a scheduler that took them for work to be done would never pause."""
+    for number in range(BATCH + 1):
+        await create(registrar, name=f"e-{number}")
+    rig.clock.advance(MINUTE)
+    tried: list[str] = []
+
+    def break_down(prefix: str) -> str:
+        tried.append(prefix)
+        raise ValueError("no id for it")
+
+    assert await a_scheduler(rig, new_id=break_down)._fire_due() is False
+    assert len(tried) == BATCH
+    whole = a_scheduler(rig)
+    assert (await whole._fire_due(), await whole._fire_due()) == (True, False)
+    assert len(await jobs_of(rig)) == BATCH + 1

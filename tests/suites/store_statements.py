@@ -14,7 +14,7 @@ from orchestrator.stores.sql.repositories import SqlRepositories, bind
 
 Call = Callable[[SqlRepositories], Awaitable[object]]
 LEASE = timedelta(seconds=15)
-# What is asked often, or where there is much of it: the call and the index that it must use.
+# What is asked often, or where there is much of it: the call and the index that it must use; of several one.
 HOT_CALLS: dict[str, tuple[Call, str]] = {
     "jobs.claim": (
         lambda repos: repos.jobs.claim("one", "main", {ExecutorKind.PROCESS: 5}, lease=LEASE),
@@ -27,6 +27,15 @@ HOT_CALLS: dict[str, tuple[Call, str]] = {
         lambda repos: repos.jobs.page(JobFilter(event_id=EventId("evt_1")), after=None, limit=5),
         "jobs_of_event",
     ),
+    "jobs.page of dead ones": (
+        lambda repos: repos.jobs.page(JobFilter(dead=True), after=None, limit=5),
+        "jobs_status",
+    ),
+    "jobs.adopt": (
+        lambda repos: repos.jobs.adopt("one", "main", lease=LEASE, alone=False, kin="ins_1:", strays_after=LEASE),
+        "jobs_status|jobs_leased",
+    ),
+    "instances.bereft": (lambda repos: repos.instances.bereft("main"), "jobs_status|jobs_leased"),
     "events.by_name": (lambda repos: repos.events.by_name("nightly"), "events_name"),
     "events.due": (lambda repos: repos.events.due("main", at=EPOCH, limit=5), "events_due"),
     "events.next_due": (lambda repos: repos.events.next_due("main"), "events_due"),
@@ -34,7 +43,10 @@ HOT_CALLS: dict[str, tuple[Call, str]] = {
     "outbox.lane": (lambda repos: repos.outbox.lane("main"), "outbox_due"),
     "outbox.take": (lambda repos: repos.outbox.take("main", at=EPOCH, lease=LEASE, limit=5), "outbox_due"),
 }
-SORTING = {"jobs.under_way"}  # the few of a key, by age; the index has them by priority
+SORTING = {
+    "jobs.under_way",  # the few of a key, by age; the index has them by priority
+    "jobs.page of dead ones",  # those of two statuses
+}
 
 
 class _SentError(Exception):

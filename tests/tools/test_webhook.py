@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from aiohttp import web
 
@@ -10,6 +12,14 @@ from orchestrator.tools.webhook import open_webhook_sender
 from tests.tools.receiver import Receiver, open_receiver
 
 SECRET = "s3cr3t"
+
+
+@pytest.fixture(autouse=True)
+def no_proxy(monkeypatch) -> None:
+    """Whatever proxies this machine has, a test has those that it names."""
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
 
 
 @pytest.fixture
@@ -57,3 +67,40 @@ async def test_a_receiver_that_is_silent_is_not_waited_for_longer_than_the_timeo
 async def test_nobody_there_is_named_by_the_host_alone(receiver: Receiver):
     receiver.url = "http://127.0.0.1:1"
     assert "127.0.0.1:1 cannot be reached" in await refusal(receiver)
+
+
+async def test_what_the_netrc_has_for_a_host_is_not_sent(receiver: Receiver, tmp_path: Path, monkeypatch):
+    netrc = tmp_path / "netrc"
+    netrc.write_text(f"default login me password {SECRET}\n")
+    netrc.chmod(0o600)
+    monkeypatch.setenv("NETRC", str(netrc))
+    await post(receiver)
+    (message,) = receiver.messages
+    assert "authorization" not in message.headers
+
+
+async def test_the_proxy_of_the_environment_is_used(receiver: Receiver, monkeypatch):
+    monkeypatch.setenv("http_proxy", receiver.url)
+    receiver.url = "http://hooks.example.org"
+    await post(receiver)
+    (message,) = receiver.messages
+    assert (message.headers["host"], message.document) == ("hooks.example.org", {"a": 1})
+
+
+async def test_a_host_that_needs_no_proxy_is_reached_without_one(receiver: Receiver, monkeypatch):
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    await post(receiver)
+    assert len(receiver.messages) == 1
+
+
+async def test_the_password_of_a_proxy_is_in_no_message(receiver: Receiver, monkeypatch):
+    monkeypatch.setenv("http_proxy", f"http://me:{SECRET}@127.0.0.1:1")
+    receiver.url = "http://hooks.example.org"
+    assert "hooks.example.org cannot be reached" in await refusal(receiver)
+
+
+@pytest.mark.parametrize("user", [f"me:{SECRET}@", f":{SECRET}@", f"{SECRET}@", f"a@{SECRET}@"])
+async def test_a_password_in_an_address_is_in_no_message(receiver: Receiver, user: str):
+    receiver.url = f"http://{user}127.0.0.1:1"
+    assert "webhook at 127.0.0.1:1 " in await refusal(receiver)

@@ -333,7 +333,8 @@ class SqlJobs:
 
 _HELD = f"""SELECT {JOB_COLUMNS} FROM jobs WHERE concurrency_key = $1 AND held = 1
     AND status IN ('queued', 'running') ORDER BY priority DESC, created_at, number"""
-_DEAD = f"""status IN ('failed', 'timed_out') AND run_id IS NULL AND NOT EXISTS (
+# COALESCE keeps SQLite from its index of runs: nearly all jobs have none.
+_DEAD = f"""status IN ('failed', 'timed_out') AND COALESCE(run_id, '') = '' AND NOT EXISTS (
     SELECT 1 FROM idempotency_keys WHERE scope = '{REQUEUE_SCOPE}' AND key = jobs.id)"""
 _ENDING = """status = $1, finished_at = $2, reason = $3, message = $4, exit_code = $5,
     queued_ms = COALESCE($6, queued_ms), setup_ms = COALESCE($7, setup_ms),

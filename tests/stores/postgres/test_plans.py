@@ -72,7 +72,7 @@ async def test_what_runs_often_can_use_its_index(connection, name):
     """Also in tables as small as these, where Postgres would rather read the whole table."""
     await connection.execute("SET enable_seqscan = off")
     plan = await explain(connection, name)
-    assert HOT_CALLS[name][1] in indexes(plan), plan
+    assert indexes(plan) & set(HOT_CALLS[name][1].split("|")), plan
 
 
 async def test_a_hundred_thousand_held_jobs_of_a_key_are_not_looked_at(connection):

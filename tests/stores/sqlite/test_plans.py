@@ -30,8 +30,9 @@ async def test_what_runs_often_uses_its_index(connection, name):
     call, index = HOT_CALLS[name]
     sql, args = await statement_of(call, DIALECT)
     steps = [str(row[3]) for row in execute(connection, f"EXPLAIN QUERY PLAN {sql}", args)]
-    assert any(f"INDEX {index} " in step for step in steps), steps
-    assert not any(step.startswith("SCAN") and "due" not in step and "taken" not in step for step in steps), steps
+    assert any(f"INDEX {one} " in step for step in steps for one in index.split("|")), steps
+    small = ("due", "taken", "instances")  # tables of a statement's own, and one with a row for each server
+    assert not any(step.startswith("SCAN") and step.split()[1] not in small for step in steps), steps
     assert name in SORTING or not any("TEMP B-TREE" in step for step in steps), steps
 
 
