@@ -34,12 +34,16 @@ format: $(VENV)/.dev ## Format the code
 chaos: $(VENV)/.dev ## Kill everything at random while jobs run, and count what is lost: SEED= KILLS= STORE= EXECUTOR=
 	@$(BIN)/python -m tests.chaos.run $(if $(SEED),--seed $(SEED)) $(if $(KILLS),--kills $(KILLS)) $(if $(STORE),--store $(STORE)) $(if $(EXECUTOR),--executor $(EXECUTOR))
 
+dev-docker: ## Run the server in containers from this checkout; it follows every change
+	@docker compose -f docker-compose.dev.yml up --build
+
 bench: $(VENV)/.dev ## Measure speed beside a floor taken in the same run
 	@$(BIN)/python benchmarks/bench.py
 
 lock: $(VENV)/.dev ## Resolve the pinned dependencies again
 	@$(BIN)/uv pip compile --quiet pyproject.toml --extra valkey --group build --universal --generate-hashes --no-header --no-annotate --no-emit-index-url -o requirements.lock
 	@$(BIN)/uv pip compile --quiet pyproject.toml --extra valkey --group dev --universal --generate-hashes --no-header --no-annotate --no-emit-index-url -o requirements-dev.lock
+	@echo supervisor==4.3.0 | $(BIN)/uv pip compile --quiet - --generate-hashes --no-header --no-annotate --no-emit-index-url -o docker/supervisor.lock
 
 clean: ## Remove the virtual environment and caches
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
@@ -68,4 +72,4 @@ $(VENV)/.dev: $(VENV)/.uv requirements-dev.lock pyproject.toml
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
 	@touch $@ $(VENV)/.run
 
-.PHONY: help demo test test-distributed test-torture test-docker lint format chaos bench lock clean
+.PHONY: help demo test test-distributed test-torture test-docker lint format chaos dev-docker bench lock clean

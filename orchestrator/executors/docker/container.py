@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from orchestrator.contracts.executor import ProcessSpec
 from orchestrator.executors.docker.settings import DockerSettings
 from orchestrator.executors.docker.state import INSTALLATION_LABEL
@@ -20,7 +22,15 @@ ESCAPED_BYTES = 6  # a control character is written as \u001b
 RECORD_BYTES = 128  # {"log":"","stream":"stdout","time":"..."} is 70 and some
 
 
-def container_body(spec: ProcessSpec, settings: DockerSettings) -> Json:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sources:
+    """The attempt's files and the directory of the runtime API's socket, by the names that the engine has for them."""
+
+    files: str
+    sockets: str
+
+
+def container_body(spec: ProcessSpec, settings: DockerSettings, sources: Sources) -> Json:
     """What to send to `POST /containers/create`."""
     # With the entrypoint set the image's own is not in the way, and its default arguments do not apply.
     return {
@@ -35,7 +45,7 @@ def container_body(spec: ProcessSpec, settings: DockerSettings) -> Json:
         "OpenStdin": False,
         "Tty": False,
         "Healthcheck": {"Test": ["NONE"]},
-        "HostConfig": _host_config(spec, settings),
+        "HostConfig": _host_config(spec, settings, sources),
     }
 
 
@@ -44,7 +54,7 @@ def _labels(spec: ProcessSpec, settings: DockerSettings) -> dict[str, Json]:
     return {**labels, INSTALLATION_LABEL: settings.installation}
 
 
-def _host_config(spec: ProcessSpec, settings: DockerSettings) -> dict[str, Json]:
+def _host_config(spec: ProcessSpec, settings: DockerSettings, sources: Sources) -> dict[str, Json]:
     limits = spec.limits
     return {
         "NetworkMode": spec.network,
@@ -62,7 +72,7 @@ def _host_config(spec: ProcessSpec, settings: DockerSettings) -> dict[str, Json]
             {"Name": "nofile", "Soft": OPEN_FILES, "Hard": OPEN_FILES},
         ],
         "Tmpfs": _tmpfs(limits.memory_bytes, settings.user),
-        "Mounts": [_bind(str(spec.directory), FILES), _bind(str(settings.socket_directory), SOCKETS)],
+        "Mounts": [_bind(sources.files, FILES), _bind(sources.sockets, SOCKETS)],
         "LogConfig": _log_config(settings),
         "RestartPolicy": {"Name": "no"},
         "AutoRemove": False,

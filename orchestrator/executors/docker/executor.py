@@ -13,9 +13,10 @@ from pydantic import TypeAdapter
 
 from orchestrator.contracts.executor import Availability, Executor, Placement, Process, ProcessSpec
 from orchestrator.errors import ConflictError, StartFailedError, UnavailableError
-from orchestrator.executors.docker.container import FILES, SOCKETS, WORKSPACE, container_body
+from orchestrator.executors.docker.container import FILES, SOCKETS, WORKSPACE, Sources, container_body
 from orchestrator.executors.docker.engine import Answer, Engine, filters, open_engine
 from orchestrator.executors.docker.images import advised, never_pulled, pull
+from orchestrator.executors.docker.mounts import OurFiles
 from orchestrator.executors.docker.preflight import Preflight
 from orchestrator.executors.docker.process import DockerProcess, inspect, pauses, remove_container
 from orchestrator.executors.docker.settings import DockerSettings, find_endpoint
@@ -43,6 +44,7 @@ class DockerExecutor:
     def __init__(self, engine: Engine, settings: DockerSettings, tie: Tie) -> None:
         self._engine, self._settings, self._tie = engine, settings, tie
         self._preflight = Preflight(engine)
+        self._ours = OurFiles(engine)
         # Past some eight at a time the engine starts containers no faster, each only takes longer.
         self._starting = asyncio.Semaphore(2 * (os.cpu_count() or 1))
         self._unread: set[DockerProcess] = set()
@@ -122,7 +124,7 @@ class DockerExecutor:
             process.close()
 
     async def _create(self, spec: ProcessSpec) -> Answer:
-        body = container_body(spec, self._settings)
+        body = container_body(spec, self._settings, await self._sources(spec))
         seconds = self._settings.start_timeout_seconds
         try:
             return await self._engine.call(
@@ -131,6 +133,12 @@ class DockerExecutor:
         except BaseException:  # cancelled too: the engine may have heard it
             self._unsure.add(spec.name)
             raise
+
+    async def _sources(self, spec: ProcessSpec) -> Sources:
+        return Sources(
+            files=await self._ours.place_of(spec.directory),
+            sockets=await self._ours.place_of(self._settings.socket_directory),
+        )
 
     async def _discard_unsure(self) -> None:
         """The engine answers again: remove what it made meanwhile and nobody will start."""
