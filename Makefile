@@ -11,16 +11,19 @@ demo: $(VENV)/.run ## Run the example workflow, from nothing
 	@$(BIN)/cronium run examples/hello.yaml
 
 test: $(VENV)/.dev ## Run the tests that need nothing but Python
-	@$(BIN)/pytest -q -m "not docker and not distributed and not prometheus and not torture" -n auto --dist loadfile
+	@$(BIN)/pytest -q -m "not docker and not distributed and not prometheus and not deployment and not torture" -n auto --dist loadfile
 
 test-distributed: $(VENV)/.dev ## Run the tests that need Postgres, Valkey or Redis, and Prometheus; starts them itself
-	@$(BIN)/pytest -q -m "(distributed or prometheus) and not docker and not torture" -n auto --dist loadfile
+	@$(BIN)/pytest -q -m "(distributed or prometheus) and not docker and not deployment and not torture" -n auto --dist loadfile
 
 test-torture: $(VENV)/.dev ## Run floods, crowds of watchers and kills; with Docker, Postgres and Redis where they are
-	@$(BIN)/pytest -q -m torture -n auto --dist loadfile
+	@$(BIN)/pytest -q -m "torture and not deployment" -n auto --dist loadfile
 
 test-docker: $(VENV)/.dev ## Run the tests that need a Docker daemon
-	@$(BIN)/pytest -q -m "docker and not torture"
+	@$(BIN)/pytest -q -m "docker and not deployment and not torture"
+
+test-deployment: $(VENV)/.dev ## Install it as users do: the image, behind nginx and Caddy; ALL=1 adds the stack, systemd and the pages
+	@$(BIN)/pytest -q -m "deployment$(if $(ALL),, and not torture)"
 
 lint: $(VENV)/.dev ## Check format, style, types and who imports whom
 	@$(BIN)/ruff format --check --quiet . || { echo "not formatted: run 'make format'"; exit 1; }
@@ -72,4 +75,4 @@ $(VENV)/.dev: $(VENV)/.uv requirements-dev.lock pyproject.toml
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
 	@touch $@ $(VENV)/.run
 
-.PHONY: help demo test test-distributed test-torture test-docker lint format chaos dev-docker bench lock clean
+.PHONY: help demo test test-distributed test-torture test-docker test-deployment lint format chaos dev-docker bench lock clean

@@ -13,7 +13,7 @@ from tests.conftest import ROOT
 from tests.e2e.serving import eventually
 from tests.image.deployment import Deployment
 
-pytestmark = [pytest.mark.docker, pytest.mark.torture, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.docker, pytest.mark.deployment, pytest.mark.torture, pytest.mark.timeout(300)]
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import pytest
 from tests.e2e.serving import eventually
 from tests.image.deployment import docker, inspect
 
-pytestmark = [pytest.mark.docker, pytest.mark.torture, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.docker, pytest.mark.deployment, pytest.mark.timeout(300)]
 ADDED_MEGABYTES = 120
 STEADY_SECONDS = 12  # longer than supervisord's startsecs: from then on an end is no failed start
 
@@ -111,6 +111,7 @@ def test_stopping_is_quick_in_order_and_ends_with_zero(run: Callable[..., str]):
     assert "leaving" in stderr_of(name)
 
 
+@pytest.mark.torture
 def test_settings_that_are_not_valid_end_the_container_with_a_failure(run: Callable[..., str]):
     """Tried again a few times, ever later; then FATAL, and no container that only looks alive."""
     name = run("--env", "CRONIUM_PORT=nonsense")

@@ -14,7 +14,7 @@ import pytest
 from tests.e2e.serving import Serving, eventually
 from tests.image.deployment import Deployment, docker, inspect
 
-pytestmark = [pytest.mark.docker, pytest.mark.torture, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.docker, pytest.mark.deployment, pytest.mark.timeout(300)]
 
 STEADY = 'for n in $(seq 1 50); do echo "line $n"; sleep 0.2; done'
 CALLING = """
