@@ -136,7 +136,8 @@ def _write_files(job: Job, directory: Path, around: Surroundings, placement: Pla
     script = job.spec.script
     if script.text is not None:
         _write(directory / file_name(script), script.text)
-    _write(directory / "input.json", json.dumps(job.input, ensure_ascii=False))
+    if job.input is not None:
+        _write(directory / "input.json", json.dumps(job.input, ensure_ascii=False))
     if placement.sdk is None:
         shutil.copytree(around.sdk, directory / "sdk", ignore=shutil.ignore_patterns("__pycache__", "node_modules"))
         for path in (directory / "sdk").rglob("*"):

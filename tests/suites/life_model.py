@@ -130,7 +130,7 @@ class ModelJobs:
 
     async def mark_started(self, claim, *, at, setup_ms):
         row = self.fenced(claim)
-        self._change(row, started_at=at, timings=replace(row.job.timings, setup_ms=setup_ms))
+        return self._change(row, started_at=at, timings=replace(row.job.timings, setup_ms=setup_ms))
 
     async def release(self, claim, *, after=None, begun=True):
         row = self.fenced(claim)

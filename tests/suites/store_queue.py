@@ -273,8 +273,9 @@ class QueueSuite(StoreOpening):
     async def test_starting_is_recorded(self, store, clock):
         claim = await claim_one(store, clock)
         async with store.begin() as repos:
-            await repos.jobs.mark_started(claim, at=clock.now(), setup_ms=12)
+            said = await repos.jobs.mark_started(claim, at=clock.now(), setup_ms=12)
         job = await get(store, claim.job.id)
+        assert said == job
         assert (job.started_at, job.timings.setup_ms) == (clock.now(), 12)
 
     async def test_a_released_job_is_claimed_again_for_another_attempt(self, store, clock):

@@ -62,7 +62,7 @@ NOT_JSON = [
 NOT_TEXT = ["\ud800", "a\udfffb", "\udc80\0"]
 # All examples of a property share one store, under names that no other example uses.
 ONE_STORE = settings(
-    max_examples=60,
+    max_examples=40,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.differing_executors, HealthCheck.too_slow],
 )

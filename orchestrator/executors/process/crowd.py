@@ -35,6 +35,11 @@ class Crowd:
         self.due_at = self._looked_at + SHORTEST_SECONDS
         self._first = False
 
+    def close(self) -> None:
+        if self._loadavg is not None:
+            os.close(self._loadavg)
+            self._loadavg = None
+
     def hurry(self) -> None:
         """Look soon: a process ended, so that others may have begun."""
         self.due_at = min(self.due_at, self._looked_at + SHORTEST_SECONDS)

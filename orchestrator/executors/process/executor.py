@@ -24,7 +24,6 @@ from orchestrator.model.specs import ExecutorKind
 log = logging.getLogger(__name__)
 
 IGNORABLE = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT)  # by nohup(1), and by a shell for what it runs with `&`
-MARKS = ("CRONIUM_EXECUTION_ID", "CRONIUM_ATTEMPT")
 PREFIX = "cronium-"
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
@@ -79,7 +78,7 @@ class ProcessExecutor:
         request["ignored"] = self.ignored if spec.tied else ()
         self.ours.add(spec.name)
         try:
-            places.make(directory, _marks(spec))
+            places.make(directory)
         except OSError as error:
             message = f"{directory} could not be made: {error.strerror}. Make room or rights."
             if error.errno in NO_ROOM:
@@ -191,11 +190,6 @@ def _text(value: str) -> str:
     if "\0" in value:
         raise ValueError("NUL")
     return os.fsencode(value).decode("utf-8", "surrogateescape")
-
-
-def _marks(spec: ProcessSpec) -> dict[str, str]:
-    """By which descendants are found when their supervisor is gone: all of them, or they might name other attempts."""
-    return {name: spec.env[name] for name in MARKS} if all(name in spec.env for name in MARKS) else {}
 
 
 def _explained(spec: ProcessSpec, answer: Mapping[str, object]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import errno
 import os
 import secrets
 import shutil
@@ -17,14 +17,13 @@ FORGET_SECONDS = 3600.0  # how late somebody may come who was about to start wha
 _NEW = ".new-"
 
 
-def make(directory: Path, marks: Mapping[str, str]) -> None:
+def make(directory: Path) -> None:
     """Make the spool directory of a process, all of it at once, where it is not there yet."""
     new = directory.with_name(f"{_NEW}{secrets.token_hex(8)}")
     new.mkdir(mode=0o700)
     try:
         os.mkfifo(new / spool.CONTROL, 0o600)
         os.mkfifo(new / spool.WAKE, 0o600)
-        (new / spool.ORIGIN).write_text(json.dumps({"marks": dict(marks)}))
         new.rename(directory)
     except OSError:
         shutil.rmtree(new)
@@ -38,6 +37,10 @@ def claim(directory: Path) -> str | None:
         return str((directory / spool.CLAIM).readlink())
     except FileNotFoundError:
         return None
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # no link: a supervisor's
+            raise
+        return spool.RUN
 
 
 def claim_or_abandon(directory: Path) -> str:

@@ -62,6 +62,11 @@ class Recording:
         self._bounded = False
         self.retry()
 
+    def close(self) -> None:
+        """Hang up."""
+        os.close(self._output)
+        os.close(self._wake)
+
     def _is_over(self) -> bool:
         return self._written >= spool.SEGMENT_BYTES
 

@@ -10,6 +10,7 @@ import signal
 from orchestrator.executors.process.linux import die_with_parent
 
 CANNOT_START = 127
+SHRUGGED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGPIPE, signal.SIGCHLD)
 
 
 class Script:
@@ -41,6 +42,11 @@ def start_script(program: Program, stdin: int) -> Script | dict[str, object]:
     A dictionary says why it cannot be started: `stage` (workdir, command, prepare), `errno` and `text`.
     """
     supervisor = os.getpid()
+    try:
+        _limit(program.nofile)
+    except (OSError, ValueError) as error:
+        os.close(stdin)
+        return {"stage": "prepare", "errno": getattr(error, "errno", 0), "text": str(error)}
     out, out_write = os.pipe2(os.O_CLOEXEC)
     err, err_write = os.pipe2(os.O_CLOEXEC)
     trouble, trouble_write = os.pipe2(os.O_CLOEXEC)  # closed by a successful exec
@@ -62,23 +68,28 @@ def start_script(program: Program, stdin: int) -> Script | dict[str, object]:
 
 
 def _become(program: Program, files: tuple[int, int, int], trouble: int, supervisor: int) -> None:
-    """In the forked child: become the script, or say why not and exit. All other descriptors close on exec."""
+    """
+    In the forked child: become the script, or say why not and exit. All other descriptors close on exec.
+
+    As little as can be: each page of memory that is written to here has to be copied, and each object that is looked
+    at is written to. What the script inherits is set by `prepare_to_start` and `_limit` in the supervisor.
+    """
     stage = "prepare"
     try:
         os.setsid()
         die_with_parent(signal.SIGKILL)
         if os.getppid() != supervisor:
             os._exit(CANNOT_START)  # it died before the kernel knew that we are to follow
-        _restore_signals(program.ignored)
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        if program.nofile is not None:
-            resource.setrlimit(resource.RLIMIT_NOFILE, program.nofile)
+        for number in program.ignored:
+            signal.signal(number, signal.SIG_IGN)
         for target, fd in enumerate(files):
             os.dup2(fd, target)
         stage = "workdir"
         os.chdir(program.workdir)
         stage = "command"
-        os.execvpe(program.argv[0], program.argv, program.env)  # noqa: S606 - which is what we are for
+        if b"/" in program.argv[0]:
+            os.execve(program.argv[0], program.argv, program.env)  # noqa: S606 - which is what we are for
+        os.execvpe(program.argv[0], program.argv, program.env)  # noqa: S606 - likewise
     except OSError as error:
         os.write(trouble, json.dumps({"stage": stage, "errno": error.errno, "text": error.strerror}).encode())
     except ValueError as error:
@@ -87,12 +98,25 @@ def _become(program: Program, files: tuple[int, int, int], trouble: int, supervi
         os._exit(CANNOT_START)
 
 
-def _restore_signals(ignored: frozenset[int]) -> None:
-    """What is ignored stays ignored over an exec: by us, by Python (SIGPIPE), by whoever started us; undo all that."""
-    signal.set_wakeup_fd(-1)
-    for number in ignored:
-        signal.signal(number, signal.SIG_IGN)
-    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP} - ignored:
-        if signal.getsignal(number) is not signal.SIG_DFL:
-            signal.signal(number, signal.SIG_DFL)
+def prepare_to_start() -> None:
+    """
+    In a new supervisor: have its scripts begin with every signal at its default and none blocked.
+
+    What is ignored stays ignored over an exec, whoever began that: Python (SIGPIPE), or who started us. What is handled
+    does not, so the supervisor handles, by doing nothing, what it is not to end by.
+    """
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+        if number in SHRUGGED or signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, _shrug)
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
+
+
+def _shrug(*_: object) -> None:
+    pass
+
+
+def _limit(nofile: tuple[int, int] | None) -> None:
+    """The limits that a script inherits from its supervisor, who can live with them."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if nofile is not None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, nofile)

@@ -17,15 +17,17 @@ LONGEST_SECONDS = 2.0  # they may fork while we look, and others wait for us
 
 def end_strays(directory: Path) -> None:
     """
-    Kill the processes of this account whose environment carries every mark in the spool's `origin`.
+    Kill the processes of this account whose environment carries every mark in the spool's `claim`.
 
     The marks (execution id and attempt) name this attempt and no other. A descendant that changed its environment is
     not found.
     """
     try:
-        marks = json.loads((directory / spool.ORIGIN).read_bytes())["marks"]
+        marks = json.loads((directory / spool.CLAIM).read_bytes())["marks"]
     except (FileNotFoundError, ValueError):
         return  # removed, or torn by the end of the machine: then nothing of it runs
+    except KeyError:
+        return  # how it ended has just been written in its place
     wanted = {os.fsencode(f"{name}={value}") for name, value in marks.items()}
     deadline, clean = time.monotonic() + LONGEST_SECONDS, 0
     while wanted and clean < CLEAN_ROUNDS and time.monotonic() < deadline:

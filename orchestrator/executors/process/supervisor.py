@@ -16,8 +16,9 @@ import time
 from orchestrator.executors.process import spool
 from orchestrator.executors.process.crowd import Crowd
 from orchestrator.executors.process.linux import adopt_orphans, name_this_process
+from orchestrator.executors.process.orders import Orders
 from orchestrator.executors.process.recording import Recording
-from orchestrator.executors.process.script import Program, Script, start_script
+from orchestrator.executors.process.script import Program, Script, prepare_to_start, start_script
 from orchestrator.executors.process.tree import kill_all, signal_all
 
 TIED_GRACE_SECONDS = 2.0
@@ -28,60 +29,60 @@ REAPED_AT_ONCE = 500
 
 
 def supervise(connection_fd: int, stdin_fd: int | None, tie_fd: int) -> None:
-    """Read one request from the connection, start its script, answer, and see the script to its end."""
+    """
+    Read requests from the connection, one after the other: start the script, answer, see it to its end.
+
+    `stdin_fd` is for the first one. One that is tied, or went wrong in any way, is the last.
+    """
     _detach()
-    connection = socket.socket(fileno=connection_fd)
-    request = json.loads(_read_all(connection))
+    orders = Orders(socket.socket(fileno=connection_fd))
+    request = orders.next()
+    while request is not None and _serve(request, orders, stdin_fd, tie_fd):
+        stdin_fd = None
+        os.chdir("/")  # the spool is about to be removed
+        orders.idle()
+        request = orders.next()
+
+
+def _serve(request: dict[str, object], orders: Orders, stdin_fd: int | None, tie_fd: int) -> bool:
+    """Serve one request; whether this process is as it was before."""
+    tied, pids = bool(request["tied"]), request["pids"]
+    assert isinstance(pids, int)  # noqa: S101 - the executor wrote it
     try:
-        os.chdir(_bytes(request["spool"]))  # every name of the spool is short from here on
+        os.chdir(_bytes(str(request["spool"])))  # every name of the spool is short from here on
         if _is_claimed():
-            _answer(connection, {"state": spool.TAKEN})
-            return
+            orders.answer({"state": spool.TAKEN})
+            return False
         # All is open before the claim: a claim to run without a reader of `control` means that the supervisor is gone.
-        supervision = _Supervision(tie_fd if request["tied"] else None, int(request["pids"]))
-        os.symlink(spool.RUN, spool.CLAIM)
+        supervision = _Supervision(tie_fd if tied else None, pids, _marks(request))
+        supervision.claim()
     except (FileExistsError, FileNotFoundError):  # others were quicker, or have removed the spool
-        _answer(connection, {"state": spool.TAKEN})
-        return
+        orders.answer({"state": spool.TAKEN})
+        return False
     except OSError as error:  # no room for its files: nothing is claimed, so nothing was started
-        _answer(connection, {"state": spool.FAILED, "stage": "spool", "errno": error.errno, "text": error.strerror})
-        return
+        orders.answer({"state": spool.FAILED, "stage": "spool", "errno": error.errno, "text": error.strerror})
+        return False
     failure = supervision.start(request, stdin_fd)
-    _answer(connection, {"state": spool.READY} if failure is None else {"state": spool.FAILED, **failure})
-    if failure is None:
-        supervision.run()
+    orders.answer({"state": spool.READY} if failure is None else {"state": spool.FAILED, **failure})
+    return failure is None and supervision.run() and not tied
 
 
 def _detach() -> None:
     os.setsid()
     adopt_orphans()
     name_this_process("cronium-superv")
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
-        signal.signal(number, signal.SIG_IGN)
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-
-
-def _read_all(connection: socket.socket) -> bytes:
-    parts = []
-    while part := connection.recv(65536):
-        parts.append(part)
-    return b"".join(parts)
+    prepare_to_start()
 
 
 def _is_claimed() -> bool:
-    try:
-        os.readlink(spool.CLAIM)
-    except FileNotFoundError:
-        return False
-    return True
+    return os.path.lexists(spool.CLAIM)
 
 
-def _answer(connection: socket.socket, answer: dict[str, object]) -> None:
-    try:
-        connection.sendall(json.dumps(answer).encode())
-    except OSError:
-        pass  # the orchestrator is gone; the next one finds the spool
-    connection.close()
+def _marks(request: dict[str, object]) -> dict[str, str]:
+    """By which descendants are found when we are gone: all of them, or they might name other attempts."""
+    env = request["env"]
+    assert isinstance(env, dict)  # noqa: S101 - the executor wrote it
+    return {name: env[name] for name in spool.MARKS} if all(name in env for name in spool.MARKS) else {}
 
 
 def _bytes(text: str) -> bytes:
@@ -105,7 +106,7 @@ def _program(request: dict[str, object]) -> Program:
 class _Supervision:
     """One script: its streams, its tree, its end."""
 
-    def __init__(self, tie: int | None, pids: int) -> None:
+    def __init__(self, tie: int | None, pids: int, marks: dict[str, str]) -> None:
         self._tie = tie
         self._pids, self._crowd = pids, Crowd(pids)
         self._crowded = False  # that there were too many is why the script was ended
@@ -113,7 +114,8 @@ class _Supervision:
         self._recording = Recording()
         self._exit_name = f"{spool.EXIT}.{os.getpid()}"  # of our own: another supervisor may be after the same claim
         self._exit = os.open(self._exit_name, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        os.write(self._exit, b" " * EXIT_BYTES)  # the exit status finds room on a disk that is full by then
+        # The exit status finds room on a disk that is full by then.
+        os.write(self._exit, json.dumps({"marks": marks}).encode().ljust(EXIT_BYTES))
         self._children, self._child_ended = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._poll = select.poll()
         self._streams: dict[int, int] = {}
@@ -127,9 +129,12 @@ class _Supervision:
         self._finished_ns = 0
         self._ended_at = 0.0
 
+    def claim(self) -> None:
+        """Raises `FileExistsError` when others were quicker."""
+        os.link(self._exit_name, spool.CLAIM)
+
     def start(self, request: dict[str, object], stdin: int | None) -> dict[str, object] | None:
         """Start the script; what went wrong, if it could not be started."""
-        signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(self._child_ended, warn_on_full_buffer=False)
         self._started_ns = time.time_ns()
         started: Script | dict[str, object]
@@ -145,8 +150,12 @@ class _Supervision:
         self._streams = {started.out: spool.STDOUT, started.err: spool.STDERR}
         return None
 
-    def run(self) -> None:
-        """Until the script has ended, everything is written and its tree is gone."""
+    def run(self) -> bool:
+        """
+        Until the script has ended, everything is written and its tree is gone; whether all of it is.
+
+        Nothing is open afterwards: that hangs up.
+        """
         for fd in (*self._streams, self._control, self._children):
             self._poll.register(fd, select.POLLIN)
         if self._tie is not None:
@@ -168,6 +177,16 @@ class _Supervision:
             while self._take(fd):
                 pass
         self._finish(complete=complete)
+        self._close()
+        return complete
+
+    def _close(self) -> None:
+        signal.set_wakeup_fd(-1)
+        for fd in (*self._streams, self._exit, self._children, self._child_ended):
+            os.close(fd)
+        self._crowd.close()
+        os.close(self._control)
+        self._recording.close()  # last: this is what wakes who waits for the end
 
     def _is_over(self) -> bool:
         """
@@ -279,7 +298,7 @@ class _Supervision:
     def _keep(self, end: dict[str, object]) -> None:
         """Write how it ended, all or nothing, and hang up."""
         end = {**end, "started_ns": self._started_ns, "finished_ns": self._finished_ns or time.time_ns()}
-        os.pwrite(self._exit, json.dumps(end).encode(), 0)
+        os.pwrite(self._exit, json.dumps(end).encode().ljust(EXIT_BYTES), 0)
         while True:
             try:
                 os.rename(self._exit_name, spool.EXIT)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.errors import UnavailableError
+from orchestrator.executors.process.crew import Crew, Line
 
 PROGRAM = Path(__file__).with_name("zygote.py")
 ANSWER_SECONDS = 30.0
@@ -35,6 +36,7 @@ class Zygotes:
         self._tie, self._tie_held = os.pipe2(os.O_CLOEXEC)
         self._zygote: _Zygote | None = None
         self._retired: list[_Zygote] = []
+        self.crew = Crew()
 
     def current(self) -> _Zygote:
         """The zygote that is there, or a new one; a new one is used at once and answers when it is up."""
@@ -46,20 +48,29 @@ class Zygotes:
 
     async def ask(self, request: Mapping[str, object], stdin: int | None) -> dict[str, object]:
         """
-        Have a supervisor made for `request` and return its answer. Raises `UnavailableError` when none came.
+        Have a supervisor see to `request` and return its answer. Raises `UnavailableError` when none came.
 
         Asking again is safe: only one supervisor can claim a name.
         """
-        for _ in range(TRIES):
-            try:
-                answer = await self._ask_once(self.current(), request, stdin)
-            except OSError as error:
-                raise UnavailableError(
-                    f"No supervisor could be asked for: {error.strerror}. Try again later."
-                ) from error
-            if answer is not None:
-                return answer
-        raise UnavailableError(f"No supervisor could be started for processes; {self._log} may say why.")
+        said, tied = json.dumps(request).encode(), bool(request["tied"])
+        try:
+            answer = await self._ask_idle(said) if stdin is None and not tied else b""
+            for _ in range(TRIES):
+                answer = answer or await self._ask_new(self.current(), said, stdin, keep=not tied)
+        except TimeoutError as error:
+            raise UnavailableError(f"The supervisor of a process did not answer in {ANSWER_SECONDS:g} s.") from error
+        except OSError as error:
+            raise UnavailableError(f"No supervisor could be asked for: {error.strerror}. Try again later.") from error
+        if not answer:
+            raise UnavailableError(f"No supervisor could be started for processes; {self._log} may say why.")
+        return dict(json.loads(answer))
+
+    async def _ask_idle(self, request: bytes) -> bytes:
+        """The answer of a supervisor that waits for another script; nothing when there is none."""
+        answer = b""
+        while not answer and (line := self.crew.take()) is not None:
+            answer = await self._exchange(line, request, keep=True)
+        return answer
 
     def _start(self) -> _Zygote:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -80,25 +91,36 @@ class Zygotes:
         ours.setblocking(False)
         return _Zygote(ours, child)
 
-    async def _ask_once(
-        self, zygote: _Zygote, request: Mapping[str, object], stdin: int | None
-    ) -> dict[str, object] | None:
-        """The answer; None when the zygote or the supervisor hung up before one came."""
+    async def _ask_new(self, zygote: _Zygote, request: bytes, stdin: int | None, *, keep: bool) -> bytes:
+        """The answer of a new supervisor; nothing when it or the zygote hung up before one came."""
         ours, theirs = socket.socketpair()
-        try:
-            with ours:
+        with theirs:
+            line = Line(ours, self.crew)
+            try:
                 async with asyncio.timeout(ANSWER_SECONDS):
-                    with theirs:
-                        handed = await _hand_over(zygote, [theirs.fileno(), *([stdin] if stdin is not None else [])])
-                    if not handed:
-                        self._retire(zygote)
-                        return None
-                    said = await _exchange(ours, json.dumps(request).encode())
-        except TimeoutError as error:
-            raise UnavailableError(f"The supervisor of a process did not answer in {ANSWER_SECONDS:g} s.") from error
-        except (BrokenPipeError, ConnectionResetError):
-            return None
-        return dict(json.loads(said)) if said else None
+                    handed = await _hand_over(zygote, [theirs.fileno(), *([stdin] if stdin is not None else [])])
+            except BaseException:
+                line.close()
+                raise
+        if not handed:
+            line.close()
+            self._retire(zygote)
+            return b""
+        return await self._exchange(line, request, keep=keep)
+
+    async def _exchange(self, line: Line, request: bytes, *, keep: bool) -> bytes:
+        """The supervisor's answer; nothing when it hung up before one came."""
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                answer = await line.ask(request)
+        except BaseException:
+            line.close()
+            raise
+        if answer and keep:
+            self.crew.keep(line)
+        else:
+            line.close()
+        return answer
 
     def _retire(self, zygote: _Zygote) -> None:
         """Hang up on a zygote that is dead or dying, and collect those that have died."""
@@ -109,6 +131,7 @@ class Zygotes:
 
     async def close(self) -> None:
         """Hang up: the zygote ends, tied supervisors end their scripts, others go on."""
+        self.crew.close()
         if self._zygote is not None:
             self._retire(self._zygote)
         os.close(self._tie_held)
@@ -140,17 +163,6 @@ async def _hand_over(zygote: _Zygote, descriptors: list[int]) -> bool:
         else:
             return True
     return False
-
-
-async def _exchange(connection: socket.socket, request: bytes) -> bytes:
-    loop = asyncio.get_running_loop()
-    connection.setblocking(False)
-    await loop.sock_sendall(connection, request)
-    connection.shutdown(socket.SHUT_WR)
-    parts = []
-    while part := await loop.sock_recv(connection, 65536):
-        parts.append(part)
-    return b"".join(parts)
 
 
 @asynccontextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 import apsw
@@ -50,6 +50,11 @@ class Transaction:
             self._abandon()
             raise
         return rows, self._connection.changes()
+
+    def commit_after(self, run: Callable[[Sequence[Statement]], object], statements: Sequence[Statement]) -> None:
+        """`run` (`begin_block` or `run`) statements and commit all kept blocks, this one among them."""
+        run(statements)
+        self.commit()
 
     def undo_block(self) -> None:
         """Roll back the newest block alone."""

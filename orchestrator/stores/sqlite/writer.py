@@ -73,13 +73,36 @@ class Writer:
         batch = block.batch = self._join() if block.batch is None else block.batch
         call = self._worker.submit(self._transaction.begin_block if first else self._transaction.run, statements)
         interrupted = await settle(call)
-        if not self._transaction.is_open and block.failure is None:
-            block.failure = self._lose(batch, call.exception())
-        elif isinstance(error := call.exception(), CroniumError):
-            block.failure = error
+        self._note_failure(block, batch, call.exception())
         if interrupted:
             raise asyncio.CancelledError
         return call.result()
+
+    async def run_last(self, block: Block, statements: Sequence[Statement]) -> None:
+        """Run the block's last statements, and commit on the same trip to the thread unless others can still join."""
+        first = block.batch is None
+        batch = block.batch = self._join() if block.batch is None else block.batch
+        run = self._transaction.begin_block if first else self._transaction.run
+        if not self._is_due(batch):
+            call: asyncio.Future[Any] = self._worker.submit(run, statements)
+            interrupted = await settle(call)
+        else:
+            call = self._worker.submit(self._transaction.commit_after, run, statements)
+            interrupted = await settle(call)
+            if call.exception() is None:
+                self._committed(batch)
+        self._note_failure(block, batch, call.exception())
+        if interrupted:
+            raise asyncio.CancelledError
+        if block.failure is not None:
+            raise block.failure
+        call.result()
+
+    def _note_failure(self, block: Block, batch: _Batch, error: BaseException | None) -> None:
+        if error is not None and not self._transaction.is_open and block.failure is None:
+            block.failure = self._lose(batch, error)
+        elif isinstance(error, CroniumError):
+            block.failure = error
 
     def _join(self) -> _Batch:
         loop = asyncio.get_running_loop()
@@ -124,18 +147,25 @@ class Writer:
         batch = self._batch
         if batch is None:
             return False
-        full = batch.blocks >= self._max_blocks
-        old = asyncio.get_running_loop().time() >= batch.opened_at + MAX_BATCH_SECONDS
-        if self._others_wait() and not full and not old:
+        if not self._is_due(batch):
             return False
         call = self._worker.submit(self._transaction.commit)
         interrupted = await settle(call)
         if call.exception() is not None:
             self._lose(batch, call.exception())
         else:
-            batch.done.set_result(None)
-            self._batch = None
+            self._committed(batch)
         return interrupted
+
+    def _is_due(self, batch: _Batch) -> bool:
+        """Whether the batch is to be committed now: it is full or old, or nobody waits to join it."""
+        full = batch.blocks >= self._max_blocks
+        old = asyncio.get_running_loop().time() >= batch.opened_at + MAX_BATCH_SECONDS
+        return full or old or not self._others_wait()
+
+    def _committed(self, batch: _Batch) -> None:
+        batch.done.set_result(None)
+        self._batch = None
 
     async def _take_turn(self) -> None:
         if self._held and self._holder is asyncio.current_task():
@@ -208,7 +238,7 @@ class Block:
             raise self.failure
         if self._later:
             statements, self._later = self._later, []
-            await self._writer.run(self, statements)
+            await self._writer.run_last(self, statements)
 
     async def _run(self, sql: str, args: tuple[Value, ...]) -> tuple[list[Row], int]:
         self._require_usable()

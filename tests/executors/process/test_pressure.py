@@ -65,7 +65,7 @@ def told(script: str) -> Iterator[tuple[ProcessSpec, int]]:
     """A script that waits for a line on its standard input, and where to write it."""
     read_end, write_end = os.pipe()
     try:
-        yield replace(spec(f"echo $$; read line; {script}"), stdin=read_end), write_end
+        yield replace(spec(f"echo $$; read line; {script}"), stdin=read_end, tied=True), write_end
     finally:
         os.close(read_end)
         os.close(write_end)
@@ -87,7 +87,7 @@ async def test_a_script_that_ends_while_we_have_no_descriptor_left_is_not_lost(t
                         tasks = [asyncio.ensure_future(process.wait()), asyncio.ensure_future(read(process))]
                     os.write(go, b"go\n")
                     await until(lambda: supervisor.poll(0))
-                    assert process.ended() is None
+                    assert await process.ended() is None
                     assert not any(task.done() for task in tasks)
                     with pytest.raises(UnavailableError, match="Too many open files"):
                         await executor.attach(process.name)
@@ -109,7 +109,7 @@ async def test_a_supervisor_killed_while_we_have_no_descriptor_left_is_found_to_
             with no_descriptors():
                 os.kill(number, signal.SIGKILL)
                 await until(lambda: supervisor.poll(0))
-                assert process.ended() is None
+                assert await process.ended() is None
             assert (await process.wait()).reason == Reason.LOST
         await process.remove()
 
@@ -130,7 +130,7 @@ async def test_a_signal_waits_for_a_descriptor(tmp_path: Path):
 async def test_requests_that_saw_the_same_zygote_die_share_its_successor(tmp_path: Path):
     async with opened(tmp_path) as executor:
         first = executor.zygotes.current().child
-        await see(executor, spec("exit 0"))
+        await see(executor, replace(spec("exit 0"), tied=True))  # after which no supervisor waits for more
         first.send_signal(signal.SIGSTOP)
         starting = [asyncio.ensure_future(executor.start(spec("echo $$; sleep 1000"))) for _ in range(10)]
         await asyncio.sleep(0)

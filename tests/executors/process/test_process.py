@@ -226,7 +226,7 @@ async def test_starting_and_giving_up_at_once_have_one_winner(tmp_path: Path):
         before = time.monotonic()
         await see(one, spec("exit 0"))
         usual = time.monotonic() - before
-        for turn in range(60):
+        for turn in range(40):
             what = spec(f"echo >> {tmp_path}/ran-{turn}")
             starting = asyncio.ensure_future(one.start(what))
             await asyncio.sleep(turn % 20 / 10 * usual)  # no wait: it moves the one along the other
@@ -396,11 +396,11 @@ async def test_two_hundred_stubborn_descendants_are_ended(tmp_path: Path):
 
 async def test_a_hundred_at_once_leave_no_thread_no_zombie_and_no_descriptor(tmp_path: Path):
     async with opened(tmp_path) as executor:
-        await see(executor, spec("exit 0"))
+        await see(executor, replace(spec("exit 0"), tied=True))
         threads, before = threading.active_count(), descriptors()
         await asyncio.gather(*(see(executor, spec("echo up; sleep 0.2; exit 0")) for _ in range(100)))
+        await until(lambda: descriptors() == before)  # some supervisors wait for more, not for long
         assert threading.active_count() == threads
-        assert descriptors() == before
         assert [path.name for path in (tmp_path / "spool").iterdir()] == []
     children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
     assert not [pid for pid in children if "zygote" in Path(f"/proc/{pid}/comm").read_text()]
