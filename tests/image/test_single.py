@@ -66,7 +66,7 @@ async def test_a_job_runs_beside_the_container_and_its_lines_come_over_the_webso
     lines = [line["text"] for message in messages if message["type"] == "lines" for line in message["lines"]]
     assert lines == ["hello there"]
     assert messages[-1]["type"] == "end"
-    assert jobs_left(job_id) == ""
+    eventually(lambda: jobs_left(job_id) == "", "the container to be removed")
 
 
 def test_commands_inside_find_the_server_without_being_told(single: Deployment):
@@ -96,7 +96,7 @@ def test_a_docker_job_is_attached_again_after_a_restart_in_the_middle_of_it(sing
 
     assert (job["status"], job["attempt"], job["output"]) == ("succeeded", 1, {"given": "kept"})
     assert numbered(single.serving, job_id) == [f"line {n}" for n in range(40)]
-    assert jobs_left(job_id) == ""
+    eventually(lambda: jobs_left(job_id) == "", "the container to be removed")
 
 
 def test_a_killed_orchestrator_is_started_again_and_its_job_goes_on(single: Deployment):
