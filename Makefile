@@ -17,7 +17,7 @@ test-distributed: $(VENV)/.dev ## Run the tests that need Postgres, Valkey or Re
 	@$(BIN)/pytest -q -m "(distributed or prometheus) and not docker and not deployment and not torture" -n auto --dist loadfile
 
 test-torture: $(VENV)/.dev ## Run floods, crowds of watchers and kills; with Docker, Postgres and Redis where they are
-	@$(BIN)/pytest -q -m "torture and not deployment" -n auto --dist loadfile
+	@$(BIN)/pytest -q -m "torture and not deployment" -n 3 --dist worksteal
 
 test-docker: $(VENV)/.dev ## Run the tests that need a Docker daemon
 	@$(BIN)/pytest -q -m "docker and not deployment and not torture"

@@ -353,7 +353,7 @@ def test_jobs_outlive_many_kills_of_either_server_and_of_both(pair: Pair):
     servers = [pair.start("one")]
     jobs = [counting(servers[0]) for _ in range(2)]
     servers.append(pair.start("other"))
-    for _ in range(12):
+    for _ in range(6):
         dead = chance.choice([servers[:1], servers[1:], servers])
         for server in dead:
             chance.choice([server.kill, server.stop])()
