@@ -70,12 +70,14 @@ class Exit:
     How a process ended. `code` is the exit status, 128 + n when signal n ended it, None when nobody can know any more.
 
     `reason` is set where the executor knows more than the code says: `out_of_memory`, `lost`. `note` is a sentence
-    for the job's log, such as that a child ran out of memory although the script went on. Times are UTC.
+    for the job's log, such as that a child ran out of memory although the script went on. `by_others` is one that holds
+    only if no supervisor of ours, now or before, had it ended: that it was somebody else. Times are UTC.
     """
 
     code: int | None
     reason: Reason | None = None
     note: str | None = None
+    by_others: str | None = None
     started_at: datetime | None = None
     finished_at: datetime | None = None
 

@@ -129,4 +129,5 @@ def _verdict(exit_: Exit, ending: Ending | None) -> tuple[JobStatus, Reason | No
         return JobStatus.FAILED, exit_.reason or Reason.LOST, exit_.note or "What became of the script is unknown."
     if exit_.code == 0:
         return JobStatus.SUCCEEDED, None, None
-    return JobStatus.FAILED, Reason.EXIT_CODE, exit_.note or f"The script ended with exit code {exit_.code}."
+    message = f"The script ended with exit code {exit_.code}."
+    return JobStatus.FAILED, Reason.EXIT_CODE, message if exit_.by_others is None else f"{message} {exit_.by_others}"

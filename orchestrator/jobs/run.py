@@ -326,8 +326,9 @@ class Runner:
             exit_, ending = await self._see_end(job, process, cancel, tasks, resume=resume)
             await pumping
         crash_point("exit.seen")
-        if exit_.note is not None and ending is None:  # else it says of us what it says of strangers
-            await writer.system(exit_.note)
+        for sentence in (exit_.note, exit_.by_others if ending is None else None):
+            if sentence is not None:
+                await writer.system(sentence)
         started_at = job.started_at or self.clock.now()
         outcome = judge(job, exit_, ending, now=self.clock.now(), started_at=started_at)
         await self._finish(claim, outcome, process)

@@ -47,6 +47,14 @@ def test_the_verdict(exit_: Exit, ending: Ending | None, status: JobStatus, reas
     assert (outcome.message is None) == (status is JobStatus.SUCCEEDED)
 
 
+def test_what_an_exit_code_was_is_said_whatever_else_there_is_to_say():
+    exit_ = Exit(code=137, note="The disk was full.", by_others="Somebody ended it by hand.")
+
+    outcome = judge(JOB, exit_, None, now=NOW, started_at=NOW)
+
+    assert outcome.message == "The script ended with exit code 137. Somebody ended it by hand."
+
+
 def test_execution_is_measured_to_the_end_of_the_script_not_of_its_supervision():
     exit_ = Exit(code=0, finished_at=NOW - timedelta(seconds=60))
 

@@ -112,7 +112,7 @@ async def test_each_attempt_has_a_setup_time_of_its_own(rig: Rig):
     assert len(rig.observer.started) == 1  # its latency is that of the job, which a second attempt does not change
 
 
-async def test_a_note_about_strangers_is_not_told_of_our_own_kill(rig: Rig):
+async def test_of_our_own_kill_it_is_not_said_that_it_was_others_and_what_else_is_to_say_is(rig: Rig):
     cancel = asyncio.Event()
     runner = rig.runner()
     claim = await rig.claimed()
@@ -122,7 +122,7 @@ async def test_a_note_about_strangers_is_not_told_of_our_own_kill(rig: Rig):
         process.ends_on = {}
         cancel.set()
         await rig.changes.until(lambda: Signal.TERM in process.signals)
-        process._exit = Exit(code=137, note="Somebody ended the container by hand.")
+        process._exit = Exit(code=137, note="The disk was full.", by_others="Somebody ended it by hand.")
         rig.changes.happened()
     assert (await rig.job(claim.job.id)).status is JobStatus.CANCELLED
-    assert await rig.texts(claim.job.id) == []
+    assert await rig.texts(claim.job.id) == ["The disk was full."]

@@ -99,6 +99,7 @@ def exit_of(state: State, *, by_engine: bool, sent: str | None, signalled: bool)
     code: int | None = state.exit_code
     reason: Reason | None = None
     note: str | None = None
+    by_others: str | None = None
     started, finished = _times(state)
     if state.out_of_memory and code:
         reason = Reason.OUT_OF_MEMORY
@@ -116,10 +117,8 @@ def exit_of(state: State, *, by_engine: bool, sent: str | None, signalled: bool)
         )
         code, reason = None, Reason.LOST
     elif sent is not None:
-        note = (
-            f"Somebody ended the container by hand: the Docker daemon was told to send it {sent} (exit status {code})."
-        )
-    return Exit(code=code, reason=reason, note=note, started_at=started, finished_at=finished)
+        by_others = f"Somebody ended the container by hand: the Docker daemon was told to send it {sent}."
+    return Exit(code=code, reason=reason, note=note, by_others=by_others, started_at=started, finished_at=finished)
 
 
 def _times(state: State) -> tuple[datetime | None, datetime | None]:

@@ -107,7 +107,7 @@ class TestThroughAProxy:
             await asyncio.to_thread(docker, "kill", process.name)
             proxy.is_down = False
         assert (waiting.result().code, waiting.result().reason) == (137, None)
-        assert "by hand" in (waiting.result().note or "")
+        assert "by hand" in (waiting.result().by_others or "")
         await process.remove()
 
     @staticmethod

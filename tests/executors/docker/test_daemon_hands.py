@@ -59,7 +59,7 @@ async def test_an_end_by_hand_keeps_its_exit_status_and_says_so(
     process = await started(executor, tmp_path, "")
     exit_ = (await ended(process, daemon, *command)).exit
     assert (exit_.code, exit_.reason) == (code, None)
-    assert f"by hand: the Docker daemon was told to send it {sent}" in (exit_.note or "")
+    assert f"by hand: the Docker daemon was told to send it {sent}" in (exit_.by_others or "")
     await process.remove()
 
 

@@ -58,4 +58,4 @@ def test_only_an_end_that_is_not_the_scripts_own_is_lost(
 def test_a_signal_sent_by_hand_keeps_the_exit_status_and_is_said():
     exit_ = exit_of(ended(ExitCode=137), by_engine=False, sent="SIGKILL", signalled=False)
     assert (exit_.code, exit_.reason) == (137, None)
-    assert "SIGKILL" in (exit_.note or "")
+    assert "SIGKILL" in (exit_.by_others or "")
