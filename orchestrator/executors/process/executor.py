@@ -88,7 +88,7 @@ class ProcessExecutor:
         if places.claim(directory) is None:
             answer = await self.zygotes.ask(request, spec.stdin)
         if answer["state"] == spool.READY:
-            return SpooledProcess(directory)
+            return SpooledProcess(directory, removed=self.ours.discard)
         if answer["state"] == spool.TAKEN:
             answer = _failure(directory) or answer
         if answer["state"] == spool.FAILED:
@@ -112,7 +112,7 @@ class ProcessExecutor:
         if _failure(directory) is not None:
             await remove_spool(directory)
             return None
-        return SpooledProcess(directory)
+        return SpooledProcess(directory, removed=self.ours.discard)
 
     async def sweep(self, keep: frozenset[str]) -> list[str]:
         """As the seam says; it also leaves alone what was started here, perhaps after `keep` was made."""

@@ -8,7 +8,7 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 from types import TracebackType
 
@@ -33,8 +33,10 @@ LOST = "The process's supervisor is gone (killed, or the machine was restarted),
 class SpooledProcess:
     """A process that was claimed to run: its supervisor lives, has said how it ended, or is gone."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, removed: Callable[[str], None] | None = None) -> None:
+        """`removed` is told the name when nothing of the process is left."""
         self._directory = directory
+        self._removed = removed
         self._news = News(directory / spool.WAKE)
         self._exit: Exit | None = None
         self._frames: Frames | None = None
@@ -104,6 +106,8 @@ class SpooledProcess:
             except TimeoutError as error:
                 raise UnavailableError(f"Process {self.name} could not be ended; try to remove it later.") from error
         await remove_spool(self._directory)
+        if self._removed is not None:
+            self._removed(self.name)
 
     async def ended(self) -> Exit | None:
         """How it ended; None while its supervisor lives, and while we are too short of descriptors to know."""

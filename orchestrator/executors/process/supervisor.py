@@ -167,7 +167,9 @@ class _Supervision:
                 self._kill_at = None
                 self._kill()
             if self._crowd.is_too_large():
-                self._crowded = self._status is None
+                self._crowded = (
+                    self._crowded or self._status is None
+                )  # what is found dying in the next round changes nothing
                 self._kill()
             self._recording.retry()
             self._pause(self._recording.full)

@@ -402,6 +402,7 @@ async def test_a_hundred_at_once_leave_no_thread_no_zombie_and_no_descriptor(tmp
         await until(lambda: descriptors() == before)  # some supervisors wait for more, not for long
         assert threading.active_count() == threads
         assert [path.name for path in (tmp_path / "spool").iterdir()] == []
+        assert executor.ours == set()
     children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
     assert not [pid for pid in children if "zygote" in Path(f"/proc/{pid}/comm").read_text()]
 
