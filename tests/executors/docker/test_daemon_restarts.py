@@ -19,6 +19,7 @@ from tests.suites.executor_suite import Seen, finish, read_until
 pytestmark = pytest.mark.docker
 
 COUNTING = "i=0; while [ ! -e /cronium/end ]; do i=$((i+1)); echo line $i; sleep 0.005; done; echo total $i; exit 3"
+MOST_LOST = 10  # of several hundred lines and three restarts: beyond that, something else is wrong
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +95,7 @@ async def test_forty_scripts_that_go_down_together_are_all_lost(
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["stopped", "killed"])
-async def test_with_live_restore_a_script_goes_on_and_every_line_is_there_once(
+async def test_with_live_restore_a_script_goes_on_and_every_line_the_daemon_kept_is_there_once(
     daemon: PrivateDaemon, executor: Executor, tmp_path: Path, number: int
 ):
     daemon.restart("--live-restore")
@@ -106,7 +107,7 @@ async def test_with_live_restore_a_script_goes_on_and_every_line_is_there_once(
             await asyncio.to_thread(until, lambda: daemon.docker("logs", "--tail", "1", process.name), "a line")
             await asyncio.to_thread(daemon.restart, "--live-restore", number=number)
         (spec.directory / "end").touch()
-    complete(ending.result())
+    complete(ending.result(), daemon.docker("logs", process.name))
     await process.remove()
     daemon.restart()
 
@@ -121,17 +122,24 @@ async def test_with_live_restore_another_orchestrator_adopts_what_ran_on(daemon:
         process = await executor.attach(spec.name)
         assert process is not None
         (spec.directory / "end").touch()
-        complete(await finish(process))
+        complete(await finish(process), daemon.docker("logs", process.name))
         await process.remove()
     daemon.restart()
 
 
-def complete(seen: Seen) -> None:
-    """Every line that was written, once and in order, and the script's own end."""
+def complete(seen: Seen, kept: str) -> None:
+    """
+    Lines once and in order, the script's own end, and no more lines missing than in the daemon's own log, `kept`.
+
+    A daemon that is stopped with live-restore lost a line itself in 1 of 15 runs on a busy machine (decision 0004).
+    """
     total = re.search(rb"total (\d+)\n\Z", seen.stdout)
     assert total is not None
-    lines = seen.stdout.splitlines()[:-1]
-    assert lines == [b"line %d" % number for number in range(1, int(total[1]) + 1)]
+    numbers = [int(number) for number in re.findall(rb"^line (\d+)$", seen.stdout, re.MULTILINE)]
+    assert len(numbers) == seen.stdout.count(b"\n") - 1
+    assert numbers == sorted(set(numbers))
+    lost_by_daemon = int(total[1]) - len(set(re.findall(r"^line \d+$", kept, re.MULTILINE)))
+    assert int(total[1]) - len(numbers) <= lost_by_daemon <= MOST_LOST
     assert (seen.exit.code, seen.exit.reason, seen.exit.note) == (3, None, None)
 
 
