@@ -19,8 +19,9 @@ ROOT = Path(__file__).parents[1]
 CRONIUM = ROOT / ".venv" / "bin" / "cronium"
 DOCKER_SOCKET = "/var/run/docker.sock"
 
-# A shell that starts us in the background lets us ignore Ctrl-C, and so would every command that a test interrupts.
+# A shell in the background, and nohup, make us ignore these, and so would every command that a test interrupts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def docker_problem() -> str | None:

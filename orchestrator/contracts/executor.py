@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Protocol
 
 from orchestrator.model.jobs import Reason
+from orchestrator.model.json import Json
 from orchestrator.model.logs import Chunk, Cursor
-from orchestrator.model.specs import ExecutorKind, Limits, PullPolicy
+from orchestrator.model.specs import ExecutorKind, Language, Limits, PullPolicy, Volume, Workspace
 
 
 class Signal(StrEnum):
@@ -28,7 +29,8 @@ class Placement:
 
     `files` is where the attempt's directory appears to the script; `sdk` where the SDKs lie (None: copy them into the
     attempt's directory, they appear at `files`/sdk); `runtime_api` is the value of CRONIUM_RUNTIME_API; `workdir` the
-    working directory when the job names none; `env` what a script finds in its environment before anything is added.
+    working directory when the job names none; `env` what a script finds in its environment before anything is added;
+    `artifacts` where the directory of its artifacts appears.
     """
 
     files: str
@@ -36,6 +38,32 @@ class Placement:
     runtime_api: str
     workdir: str
     env: Mapping[str, str] = field(default_factory=dict)
+    artifacts: str = ""
+
+
+class Setup(Protocol):
+    """Whom an executor tells, while it starts a process, what it is doing. Both return at once and never raise."""
+
+    def say(self, text: str) -> None:
+        """Add a line of Cronium's own to the job's log."""
+        ...
+
+    def record(self, fact: str, value: Json) -> None:
+        """Keep a fact about the attempt, such as which image its name stood for, in the job's journal."""
+        ...
+
+
+class Unheard:
+    """A `Setup` for whoever does not want to know."""
+
+    def say(self, text: str) -> None:
+        pass
+
+    def record(self, fact: str, value: Json) -> None:
+        pass
+
+
+UNHEARD: Setup = Unheard()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,8 +74,9 @@ class ProcessSpec:
     `name` is deterministic and unique: the same attempt always has the same name. `directory` is the attempt's
     directory on this machine, already filled with what the script is given; the script can read it, not write it.
     `stdin` is a file descriptor the script reads (None: an empty input). `tied` processes end when this orchestrator
-    does, even if it is killed; others outlive it. `image`, `pull`, `network` and `limits` mean something to
-    executors that isolate.
+    does, even if it is killed; others outlive it. `artifacts` is a directory on this machine that the script may
+    write, at `Placement.artifacts` (None: there is none). The fields from `image` on mean something to executors that isolate; `language` is that
+    of the `packages`.
     """
 
     name: str
@@ -58,10 +87,16 @@ class ProcessSpec:
     labels: Mapping[str, str] = field(default_factory=dict)
     stdin: int | None = None
     tied: bool = False
+    artifacts: Path | None = None
+    limits: Limits = field(default_factory=Limits)
     image: str | None = None
     pull: PullPolicy = PullPolicy.MISSING
     network: str = "none"
-    limits: Limits = field(default_factory=Limits)
+    language: Language = Language.SHELL
+    packages: Sequence[str] = ()
+    volumes: Sequence[Volume] = ()
+    workspace: Workspace = Workspace.TMPFS
+    warm: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,9 +171,10 @@ class Executor(Protocol):
         """Say how a script will see the attempt's directory. No I/O."""
         ...
 
-    async def start(self, spec: ProcessSpec) -> Process:
+    async def start(self, spec: ProcessSpec, setup: Setup = UNHEARD) -> Process:
         """
-        Start the process, or attach to the one that has this name already: a name never runs twice.
+        Start the process, or attach to the one that has this name already: a name never runs twice. What takes long
+        on the way, such as fetching an image, is told to `setup`.
 
         Raises `StartFailedError` with reason `image_unavailable` (the image cannot be had), `invalid` (the interpreter,
         the working directory or the command does not exist there) and a message that says what to do; then nothing of

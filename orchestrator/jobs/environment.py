@@ -87,10 +87,15 @@ def prepare(job: Job, around: Surroundings, placement: Placement) -> ProcessSpec
         labels={"job": job.id, "attempt": str(job.attempt)},
         stdin=around.stdin,
         tied=around.tied,
+        limits=job.spec.limits,
         image=_image(job, around),
         pull=job.spec.pull,
         network=job.spec.network,
-        limits=job.spec.limits,
+        language=job.spec.script.language,
+        packages=job.spec.packages,
+        volumes=job.spec.volumes,
+        workspace=job.spec.workspace,
+        warm=job.spec.warm,
     )
 
 

@@ -98,7 +98,7 @@ class LogWriter:
             self._cursor = self._flushed = self._reached = stored
         self._free()
         async with asyncio.TaskGroup() as tasks:
-            flusher = tasks.create_task(self._flush_forever())
+            flusher = tasks.create_task(self.flush_forever())
             await self._read(process)
             async with self._turn:  # never while it stores: what it has taken from us would be lost
                 flusher.cancel()
@@ -106,7 +106,20 @@ class LogWriter:
 
     async def system(self, text: str) -> None:
         """Add a line of Cronium's own and store it."""
+        self.note(text)
+        await self.flush()
+
+    def note(self, text: str) -> None:
+        """Add a line of Cronium's own; it is stored by the next flush."""
         self._add(self._clock.now(), Stream.SYSTEM, self._mask.text(text), continued=False)
+
+    async def stop(self, flusher: asyncio.Task[None]) -> None:
+        """End a task of `flush_forever` and store the rest. Raises what it raised."""
+        async with self._turn:  # never while it stores: what it has taken from us would be lost
+            flusher.cancel()
+        await asyncio.wait({flusher})
+        if not flusher.cancelled():
+            flusher.result()
         await self.flush()
 
     async def flush(self) -> None:
@@ -232,7 +245,7 @@ class LogWriter:
         max_bytes, max_lines = self._limits.head
         return self._stored_bytes + size > max_bytes or self._seq >= max_lines
 
-    async def _flush_forever(self) -> None:
+    async def flush_forever(self) -> None:
         """The first line goes at once; what comes while it is stored, and a moment longer, goes together."""
         while True:
             await self._dirty.wait()

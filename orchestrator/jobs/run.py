@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from orchestrator.contracts.clock import Clock
-from orchestrator.contracts.executor import Executor, Exit, Placement, Process, ProcessSpec, Signal
+from orchestrator.contracts.executor import Executor, Exit, Placement, Process, ProcessSpec, Setup, Signal
 from orchestrator.contracts.observer import Observer
 from orchestrator.contracts.store import Outcome, Store
 from orchestrator.crash import crash_point
@@ -21,11 +21,14 @@ from orchestrator.jobs.logs import LogLimits, LogWriter
 from orchestrator.jobs.persist import persist
 from orchestrator.jobs.redact import Mask
 from orchestrator.jobs.retry import next_delay
+from orchestrator.jobs.setup_log import SetupLog
 from orchestrator.model.jobs import Claim, Job, JobStatus, Reason, Timings, process_name
 from orchestrator.model.journal import EntryKind
+from orchestrator.model.json import Json
 from orchestrator.model.specs import ExecutorKind
 
 LOOK_SECONDS = 0.2
+NO_FACTS: Mapping[str, Json] = {}
 
 log = logging.getLogger(__name__)
 
@@ -75,8 +78,11 @@ class Runner:
         if claim.job.cancel_requested_at is not None:
             await self._finish(claim, self._ended(claim.job, CANCELLED), None)
             return
+        writer = self._writer(claim)
+        setup = SetupLog(writer)
         try:
-            process = await self._start(claim, cancel)
+            async with setup:
+                process = await self._start(claim, cancel, setup)
         except StartFailedError as error:
             await self._finish(claim, self._not_started(claim.job, Reason(error.reason), error.message), None)
             return
@@ -84,8 +90,8 @@ class Runner:
             await self._finish(claim, self._ended(claim.job, CANCELLED), None)
             return
         crash_point("start.done")
-        job = await self._mark_started(claim, self.clock.now(), begun=begun)
-        await self._supervise(replace(claim, job=job), process, cancel, resume=False)
+        job = await self._mark_started(claim, self.clock.now(), begun=begun, facts=setup.facts)
+        await self._supervise(replace(claim, job=job), process, cancel, writer)
 
     async def adopt(self, claim: Claim, cancel: asyncio.Event) -> None:
         """
@@ -122,7 +128,7 @@ class Runner:
             return
         if claim.job.started_at is None:
             claim = replace(claim, job=await self._mark_started(claim, self.clock.now()))
-        await self._supervise(claim, process, cancel, resume=True)
+        await self._supervise(claim, process, cancel, None)
 
     async def _leave(self, claim: Claim, cancel: asyncio.Event) -> None:
         """A job of an executor that is not in use here any more: it may well run, so it is neither lost nor run again."""
@@ -154,7 +160,7 @@ class Runner:
         await persist(write)
         self.feed.changed(job)
 
-    async def _start(self, claim: Claim, cancel: asyncio.Event) -> Process | None:
+    async def _start(self, claim: Claim, cancel: asyncio.Event, setup: Setup) -> Process | None:
         """Start the process; None when cancelling came first. What was begun and not awaited is ended later."""
         job = claim.job
         executor = self.executors.get(job.executor)
@@ -164,7 +170,7 @@ class Runner:
                 reason=Reason.INVALID,
             )
         longest = job.spec.setup_timeout or self.patience.setup
-        starting = asyncio.ensure_future(self._prepare_and_start(claim, executor))
+        starting = asyncio.ensure_future(self._prepare_and_start(claim, executor, setup))
         cancelling = asyncio.ensure_future(cancel.wait())
         try:
             await asyncio.wait(
@@ -187,14 +193,14 @@ class Runner:
             f"Setting the job up took longer than {longest.total_seconds():g} s.", reason=Reason.TIMEOUT
         )
 
-    async def _prepare_and_start(self, claim: Claim, executor: Executor) -> Process:
+    async def _prepare_and_start(self, claim: Claim, executor: Executor, setup: Setup) -> Process:
         job = claim.job
         directory = self.surroundings.directory(job)
         try:
             crash_point("files.before")
             spec = await self._prepare(job, executor.placement(directory))
             crash_point("files.prepared")
-            return await executor.start(spec)
+            return await executor.start(spec, setup)
         except UnavailableError as error:
             await self.end(job, executor, claim)  # it may have been started all the same
             raise StartFailedError(error.message, reason=Reason.HOST_UNREACHABLE) from error
@@ -289,16 +295,17 @@ class Runner:
                 log.warning("cannot attach yet", extra={"job_id": job.id, "error": str(error)})
                 await asyncio.sleep(self.patience.attach_retry.total_seconds())
 
-    async def _mark_started(self, claim: Claim, at: datetime, *, begun: datetime | None = None) -> Job:
+    async def _mark_started(
+        self, claim: Claim, at: datetime, *, begun: datetime | None = None, facts: Mapping[str, Json] = NO_FACTS
+    ) -> Job:
         """Store that the script runs. Nobody knows how long setting it up took who was not there when it was `begun`."""
         setup_ms = None if begun is None else max(0, round((at - begun).total_seconds() * 1000))
 
         async def write() -> Job:
             async with self.store.begin() as repos:
                 job = await repos.jobs.mark_started(claim, at=at, setup_ms=setup_ms)
-                await repos.journal.append(
-                    job.id, EntryKind.STARTED, at=at, by=self.owner, data={"attempt": job.attempt}
-                )
+                data: dict[str, Json] = {"attempt": job.attempt, **facts}
+                await repos.journal.append(job.id, EntryKind.STARTED, at=at, by=self.owner, data=data)
                 return job
 
         crash_point("started.before")
@@ -309,18 +316,21 @@ class Runner:
         self.feed.changed(job)
         return job
 
-    async def _supervise(self, claim: Claim, process: Process, cancel: asyncio.Event, *, resume: bool) -> None:
-        job = claim.job
-        token = self.surroundings.token(job.id, job.attempt)
-        writer = LogWriter(
+    def _writer(self, claim: Claim) -> LogWriter:
+        return LogWriter(
             store=self.store,
             clock=self.clock,
             feed=self.feed,
             observer=self.observer,
             claim=claim,
-            mask=Mask([token]),
+            mask=Mask([self.surroundings.token(claim.job.id, claim.job.attempt)]),
             limits=self.log_limits,
         )
+
+    async def _supervise(self, claim: Claim, process: Process, cancel: asyncio.Event, writer: LogWriter | None) -> None:
+        """See a process to its end; without the `writer` of its setup, go on where another supervisor stopped."""
+        job, resume = claim.job, writer is None
+        writer = writer or self._writer(claim)
         async with asyncio.TaskGroup() as tasks:
             pumping = tasks.create_task(writer.pump(process, resume=resume))
             exit_, ending = await self._see_end(job, process, cancel, tasks, resume=resume)

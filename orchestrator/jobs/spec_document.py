@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from orchestrator.errors import InvalidError
 from orchestrator.jobs.concurrency_values import read_concurrency
+from orchestrator.jobs.container_values import read_flag, read_packages, read_volumes, read_workspace
 from orchestrator.jobs.faults import MAX_PROBLEMS, Reading, kind_of, near, shown
 from orchestrator.jobs.node_source import is_module
 from orchestrator.jobs.retry_values import read_retry
@@ -29,7 +30,7 @@ from orchestrator.jobs.spec_values import (
     read_workdir,
 )
 from orchestrator.model.json import Json
-from orchestrator.model.specs import ExecutorKind, JobSpec, Language, Limits, PullPolicy, RetryPolicy, Script
+from orchestrator.model.specs import ExecutorKind, JobSpec, Language, Limits, PullPolicy, RetryPolicy, Script, Workspace
 
 ValueT = TypeVar("ValueT")
 
@@ -42,9 +43,11 @@ SPEC_KEYS = (
     *LANGUAGES,
     *("name", "executor", "image", "pull", "network", "args", "workdir", "input", "env", "timeout"),
     *("retry", "priority", "concurrency", "cpus", "memory", "pids"),
+    *("packages", "volumes", "workspace", "warm"),
 )
 LATER_KINDS = ("http", "tool", "llm", "file_read", "file_write", "event", "workflow")
-LATER_KEYS = ("on", "secrets", "volumes", "packages", "workspace", "warm", "isolation")
+LATER_KEYS = ("on", "secrets", "isolation")
+CONTAINER_KEYS = ("image", "pull", "network", "packages", "volumes", "workspace", "warm")
 STEP_KEYS = ("needs", "if", "when", "foreach")
 EVENT_KEYS = ("description", "schedule", "max_executions", "notify")
 OTHER_WORDS = {
@@ -115,6 +118,10 @@ def read_spec(document: Json, reading: Reading) -> JobSpec | None:
         priority=_read(document, "priority", reading, read_priority, 0),
         concurrency=_read(document, "concurrency", reading, read_concurrency, None),
         limits=_limits(document, reading),
+        packages=_read(document, "packages", reading, read_packages, ()),
+        volumes=_read(document, "volumes", reading, read_volumes, ()),
+        workspace=_read(document, "workspace", reading, read_workspace, Workspace.TMPFS),
+        warm=_read(document, "warm", reading, read_flag, True),
     )
     return spec if script is not None else None
 
@@ -157,9 +164,11 @@ def _hint(key: str, known: tuple[str, ...]) -> str:
 
 def _refuse_contradictions(document: Mapping[str, Json], reading: Reading) -> None:
     """A process shares its machine's files and network: keys that say otherwise would be empty promises."""
+    if "packages" in document and "python" not in document and "node" not in document:
+        reading.at("packages").wrong("Only `python` and `node` have packages: use an image that has what is needed.")
     if document.get("executor") != ExecutorKind.PROCESS:
         return
-    for key in ("image", "pull", "network"):
+    for key in CONTAINER_KEYS:
         if key in document:
             reading.at(key).wrong(f"`{key}` needs `executor: docker`; remove it or the line `executor: process`.")
 

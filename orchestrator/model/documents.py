@@ -11,7 +11,7 @@ from orchestrator.model.jobs import Job
 from orchestrator.model.journal import Entry
 from orchestrator.model.json import Json
 from orchestrator.model.logs import Line
-from orchestrator.model.specs import Concurrency, JobSpec, Language, Limits, PullPolicy, RetryPolicy, Script
+from orchestrator.model.specs import Concurrency, JobSpec, Language, Limits, PullPolicy, RetryPolicy, Script, Workspace
 from orchestrator.model.workflows import Run
 
 WAITING = "waiting"
@@ -98,6 +98,10 @@ def spec_document(spec: JobSpec) -> dict[str, Json]:
         "priority": spec.priority or None,
         "concurrency": None if spec.concurrency is None else _concurrency(spec.concurrency),
         **_limits(spec.limits),
+        "packages": [*spec.packages] or None,
+        "volumes": [f"{volume.source}:{volume.target}" for volume in spec.volumes] or None,
+        "workspace": None if spec.workspace is Workspace.TMPFS else spec.workspace.value,
+        "warm": None if spec.warm else False,
     }
     return {key: value for key, value in said.items() if value is not None}
 

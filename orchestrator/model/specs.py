@@ -36,6 +36,21 @@ class PullPolicy(StrEnum):
     NEVER = "never"
 
 
+class Workspace(StrEnum):
+    """What a container's working directory is made of: memory, within the job's limit, or a volume on disk."""
+
+    TMPFS = "tmpfs"
+    VOLUME = "volume"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Volume:
+    """A directory of the engine's machine (an absolute path) or a named volume, read-only at `target`."""
+
+    source: str
+    target: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Script:
     """
@@ -113,7 +128,8 @@ class JobSpec:
     What to run, where and within which limits. `executor` None means the configured default.
 
     `timeout` bounds one attempt of the script, `setup_timeout` (None: as configured) its preparing and starting,
-    `queue_timeout` (None: unbounded) the wait for the first attempt.
+    `queue_timeout` (None: unbounded) the wait for the first attempt. `packages` are requirements in the words of the
+    script's language. `warm` False: never in a container that was started beforehand.
     """
 
     script: Script
@@ -133,3 +149,7 @@ class JobSpec:
     priority: int = 0
     concurrency: Concurrency | None = None
     limits: Limits = field(default_factory=Limits)
+    packages: tuple[str, ...] = ()
+    volumes: tuple[Volume, ...] = ()
+    workspace: Workspace = Workspace.TMPFS
+    warm: bool = True

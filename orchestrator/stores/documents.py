@@ -20,7 +20,9 @@ from orchestrator.model.specs import (
     PullPolicy,
     RetryPolicy,
     Script,
+    Volume,
     WhenFull,
+    Workspace,
 )
 from orchestrator.stores.codec import span, to_json
 
@@ -100,7 +102,19 @@ def _spec_fields(spec: JobSpec) -> dict[str, Json]:
         "priority": spec.priority,
         "concurrency": None if spec.concurrency is None else _concurrency_fields(spec.concurrency),
         "limits": {"memory_bytes": limits.memory_bytes, "pids": limits.pids, "cpus": limits.cpus},
+        **_container_fields(spec),
     }
+
+
+def _container_fields(spec: JobSpec) -> dict[str, Json]:
+    """What is asked of a container, without what is as usual: most specifications have none of it."""
+    fields: dict[str, Json] = {
+        "packages": [*spec.packages],
+        "volumes": [[volume.source, volume.target] for volume in spec.volumes],
+        "workspace": None if spec.workspace is Workspace.TMPFS else spec.workspace.value,
+        "cold": not spec.warm,
+    }
+    return {name: value for name, value in fields.items() if value}
 
 
 def _concurrency_fields(concurrency: Concurrency) -> dict[str, Json]:
@@ -165,4 +179,8 @@ def _parse_spec(fields: dict[str, Any]) -> JobSpec:
         priority=fields["priority"],
         concurrency=_parse_concurrency(fields.get("concurrency")),  # none in what was stored before there was any
         limits=Limits(**fields["limits"]),
+        packages=tuple(fields.get("packages", ())),
+        volumes=tuple(Volume(source=source, target=target) for source, target in fields.get("volumes", ())),
+        workspace=Workspace(fields.get("workspace", Workspace.TMPFS)),
+        warm=not fields.get("cold", False),
     )

@@ -8,6 +8,7 @@ worked out - only `parse_workflow` finds. The keys, names and limits are those o
 from __future__ import annotations
 
 from orchestrator.jobs.concurrency_values import LIMITS, MAX_KEY
+from orchestrator.jobs.container_values import MAX_PACKAGES, MAX_VOLUMES, PACKAGE, VOLUME_KEYS
 from orchestrator.jobs.quantities import DURATION, NUMBER, SIZE
 from orchestrator.jobs.retry import RETRYABLE
 from orchestrator.jobs.retry_values import ATTEMPTS, EXIT_CODES, ON_LOST
@@ -25,7 +26,7 @@ from orchestrator.jobs.spec_values import (
     TIMEOUTS,
 )
 from orchestrator.model.json import Json
-from orchestrator.model.specs import Backoff, ExecutorKind, PullPolicy, WhenFull
+from orchestrator.model.specs import Backoff, ExecutorKind, PullPolicy, WhenFull, Workspace
 from orchestrator.model.workflows import When
 from orchestrator.workflows.checks import NAME
 from orchestrator.workflows.input_types import INPUT_TYPES
@@ -100,6 +101,31 @@ def _spec_properties(*, templates: bool) -> dict[str, Json]:
             "anyOf": [{"type": "integer", "minimum": MIN_MEMORY}, _pattern(_any_case(SIZE.pattern))],
         },
         "pids": {"type": "integer", "minimum": 1, "maximum": MAX_PIDS},
+        "packages": {
+            "description": "Requirements of a Python or Node script, installed once and kept.",
+            "type": "array",
+            "maxItems": MAX_PACKAGES,
+            "items": _pattern(PACKAGE.pattern),
+        },
+        "volumes": _volumes(),
+        "workspace": _choice([kind.value for kind in Workspace], "What the working directory is made of."),
+        "warm": {"type": "boolean", "description": "false: never in a container that was started beforehand."},
+    }
+
+
+def _volumes() -> dict[str, Json]:
+    text: dict[str, Json] = {"type": "string"}
+    whole: dict[str, Json] = {
+        "type": "object",
+        "additionalProperties": False,
+        "required": [*VOLUME_KEYS],
+        "properties": dict.fromkeys(VOLUME_KEYS, text),
+    }
+    return {
+        "description": "Directories or named volumes, read-only: `source:target`.",
+        "type": "array",
+        "maxItems": MAX_VOLUMES,
+        "items": {"anyOf": [text, whole]},
     }
 
 

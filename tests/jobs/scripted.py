@@ -12,7 +12,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from orchestrator.contracts.executor import Availability, Exit, Placement, Process, ProcessSpec, Signal
+from orchestrator.contracts.executor import UNHEARD, Availability, Exit, Placement, Process, ProcessSpec, Setup, Signal
 from orchestrator.contracts.observer import SilentObserver
 from orchestrator.contracts.store import Repositories, Store
 from orchestrator.errors import UnavailableError
@@ -156,6 +156,7 @@ class ScriptedExecutor:
         self.sweep_gate.set()
         self.sweeping = 0
         self.swept: list[str] = []
+        self.on_setup: Callable[[Setup], None] = lambda _: None
         self.on_start: Callable[[ScriptedProcess], None] = lambda _: None
 
     @property
@@ -177,8 +178,9 @@ class ScriptedExecutor:
             env={"PATH": "/usr/bin:/bin"},
         )
 
-    async def start(self, spec: ProcessSpec) -> Process:
+    async def start(self, spec: ProcessSpec, setup: Setup = UNHEARD) -> Process:
         self.begun += 1
+        self.on_setup(setup)
         self.changes.happened()
         await self.gate.wait()
         failure = self.start_failures.get(spec.labels["job"]) or self.start_failures.get("")

@@ -21,6 +21,7 @@ from orchestrator.model.specs import (
     PullPolicy,
     Script,
     WhenFull,
+    Workspace,
 )
 
 BASH = {"bash": "echo hi"}
@@ -104,7 +105,7 @@ def test_other_kinds_are_refused_as_not_supported(key):
     assert "not supported by this version" in found[key]
 
 
-@pytest.mark.parametrize("key", ["on", "secrets", "volumes", "packages", "workspace", "warm", "isolation"])
+@pytest.mark.parametrize("key", ["on", "secrets", "isolation"])
 def test_keys_that_are_not_built_yet_are_refused(key):
     assert "not supported by this version yet" in faults({**BASH, key: {}})[key]
 
@@ -313,3 +314,52 @@ def test_any_document_is_read_or_refused_with_faults(document):
         parse_job_spec(document)
     except InvalidError as error:
         assert error.faults
+
+
+def test_what_a_container_is_asked_for_is_read():
+    spec = parse_job_spec(
+        {
+            "python": "pass",
+            "packages": ["requests>=2.31", "rich"],
+            "volumes": ["/srv/data:/data", "models:/models/:ro", {"source": "/srv/x", "target": "/x"}],
+            "workspace": "volume",
+            "warm": False,
+        }
+    )
+
+    assert spec.packages == ("requests>=2.31", "rich")
+    assert [(volume.source, volume.target) for volume in spec.volumes] == [
+        ("/srv/data", "/data"),
+        ("models", "/models"),
+        ("/srv/x", "/x"),
+    ]
+    assert (spec.workspace, spec.warm) == (Workspace.VOLUME, False)
+
+
+@pytest.mark.parametrize(
+    ("document", "path", "words"),
+    [
+        ({"packages": ["x"]}, "packages", "Only `python` and `node` have packages"),
+        ({"python": "x", "packages": "requests"}, "packages", "Must be a list"),
+        ({"python": "x", "packages": ["--index-url=http://x"]}, "packages.0", "Must be a requirement"),
+        ({"python": "x", "packages": ["a", 3]}, "packages.1", "Must be a requirement"),
+        ({"volumes": "/a:/b"}, "volumes", "Must be a list"),
+        ({"volumes": [3]}, "volumes.0", "Must be `source:target`"),
+        ({"volumes": ["/a"]}, "volumes.0", "Must be `source:target`"),
+        ({"volumes": ["/a:/b:rw"]}, "volumes.0", "read-only"),
+        ({"volumes": ["a/b:/b"]}, "volumes.0", "The source must be"),
+        ({"volumes": ["/a/../etc:/b"]}, "volumes.0", "`..`"),
+        ({"volumes": ["/a:b"]}, "volumes.0", "The target must be"),
+        ({"volumes": ["/a:/proc/sys"]}, "volumes.0", "taken by Cronium or the system"),
+        ({"volumes": ["/a:/d", "/b:/d"]}, "volumes", "Two volumes have the target /d"),
+        ({"volumes": [{"src": "/a", "target": "/b"}]}, "volumes.0.src", "Unknown key"),
+        ({"workspace": "disk"}, "workspace", "`tmpfs`"),
+        ({"warm": "no"}, "warm", "true or false"),
+        ({"executor": "process", "packages": []}, "packages", "needs `executor: docker`"),
+        ({"executor": "process", "warm": False}, "warm", "needs `executor: docker`"),
+    ],
+)
+def test_what_a_container_cannot_be_asked_for_is_refused(document, path, words):
+    found = faults({**(BASH if "python" not in document else {}), **document})
+
+    assert words in found[path], found

@@ -24,7 +24,9 @@ from orchestrator.model.specs import (
     PullPolicy,
     RetryPolicy,
     Script,
+    Volume,
     WhenFull,
+    Workspace,
 )
 from orchestrator.stores.codec import (
     EPOCH,
@@ -93,6 +95,10 @@ SPEC = {
     "priority": BIG,
     "concurrency": st.none() | st.builds(Concurrency, **CONCURRENCY),
     "limits": st.builds(Limits, **LIMITS),
+    "packages": st.lists(TEXT, max_size=4).map(tuple),
+    "volumes": st.lists(st.builds(Volume, source=TEXT, target=TEXT), max_size=4).map(tuple),
+    "workspace": st.sampled_from(Workspace),
+    "warm": st.booleans(),
 }
 SPECS = st.builds(JobSpec, **SPEC)
 SCHEDULE = {"cron": TEXT, "every": SPANS}  # one of the two

@@ -30,7 +30,9 @@ from orchestrator.model.specs import (
     PullPolicy,
     RetryPolicy,
     Script,
+    Volume,
     WhenFull,
+    Workspace,
 )
 from tests.suites.store_making import ODD_JSON, ODD_TEXT, StoreOpening, claim_all, get, insert, make_job
 
@@ -66,6 +68,10 @@ class JobSuite(StoreOpening):
             priority=-7,
             concurrency=Concurrency(limit=7, key=ODD_TEXT, when_full=WhenFull.SKIP),
             limits=Limits(memory_bytes=2**40, pids=1, cpus=0.1),
+            packages=("requests>=2.31",),
+            volumes=(Volume(source="/srv", target="/data"),),
+            workspace=Workspace.VOLUME,
+            warm=False,
         )
         job = make_job(
             clock,

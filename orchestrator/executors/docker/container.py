@@ -13,7 +13,9 @@ FILES = "/cronium"
 SOCKETS = "/run/cronium"
 WORKSPACE = "/workspace"
 TMP = "/tmp"  # noqa: S108 - in the container
-OWN_PLACES = (FILES, SOCKETS, WORKSPACE, TMP)
+ARTIFACTS = "/artifacts"
+PACKAGES = "/packages"
+OWN_PLACES = (FILES, SOCKETS, WORKSPACE, TMP, ARTIFACTS, PACKAGES)
 
 TMP_BYTES = 64 * 1024 * 1024
 OPEN_FILES = 4096  # the least hard limit that Linux gives: raising the engine's own would fail the start
@@ -24,10 +26,15 @@ RECORD_BYTES = 128  # {"log":"","stream":"stdout","time":"..."} is 70 and some
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sources:
-    """The attempt's files and the directory of the runtime API's socket, by the names that the engine has for them."""
+    """
+    The attempt's files, the directory of the runtime API's socket, that of its artifacts and that of its packages, by
+    the names that the engine has for them.
+    """
 
     files: str
     sockets: str
+    artifacts: str | None = None
+    packages: str | None = None
 
 
 def container_body(spec: ProcessSpec, settings: DockerSettings, sources: Sources) -> Json:
@@ -72,7 +79,7 @@ def _host_config(spec: ProcessSpec, settings: DockerSettings, sources: Sources) 
             {"Name": "nofile", "Soft": OPEN_FILES, "Hard": OPEN_FILES},
         ],
         "Tmpfs": _tmpfs(limits.memory_bytes, settings.user),
-        "Mounts": [_bind(sources.files, FILES), _bind(sources.sockets, SOCKETS)],
+        "Mounts": _mounts(sources),
         "LogConfig": _log_config(settings),
         "RestartPolicy": {"Name": "no"},
         "AutoRemove": False,
@@ -94,8 +101,17 @@ def _tmpfs(memory_bytes: int, user: str) -> dict[str, Json]:
     }
 
 
-def _bind(source: str, target: str) -> Json:
-    return {"Type": "bind", "Source": source, "Target": target, "ReadOnly": True}
+def _mounts(sources: Sources) -> list[Json]:
+    mounts = [_bind(sources.files, FILES), _bind(sources.sockets, SOCKETS)]
+    if sources.artifacts is not None:
+        mounts.append(_bind(sources.artifacts, ARTIFACTS, writable=True))
+    if sources.packages is not None:
+        mounts.append(_bind(sources.packages, PACKAGES))
+    return mounts
+
+
+def _bind(source: str, target: str, *, writable: bool = False) -> Json:
+    return {"Type": "bind", "Source": source, "Target": target, "ReadOnly": not writable}
 
 
 def _log_config(settings: DockerSettings) -> Json:

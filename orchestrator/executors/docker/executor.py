@@ -11,9 +11,9 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from orchestrator.contracts.executor import Availability, Executor, Placement, Process, ProcessSpec
+from orchestrator.contracts.executor import UNHEARD, Availability, Executor, Placement, Process, ProcessSpec, Setup
 from orchestrator.errors import ConflictError, StartFailedError, UnavailableError
-from orchestrator.executors.docker.container import FILES, SOCKETS, WORKSPACE, Sources, container_body
+from orchestrator.executors.docker.container import ARTIFACTS, FILES, SOCKETS, WORKSPACE, Sources, container_body
 from orchestrator.executors.docker.engine import Answer, Engine, filters, open_engine
 from orchestrator.executors.docker.images import advised, never_pulled, pull
 from orchestrator.executors.docker.mounts import OurFiles
@@ -61,9 +61,10 @@ class DockerExecutor:
             runtime_api=f"unix:{SOCKETS}/api.sock",
             workdir=WORKSPACE,
             env={"HOME": WORKSPACE, "LANG": "C.UTF-8"},
+            artifacts=ARTIFACTS,
         )
 
-    async def start(self, spec: ProcessSpec) -> Process:
+    async def start(self, spec: ProcessSpec, setup: Setup = UNHEARD) -> Process:
         image = _image(spec)
         pulled = spec.pull is PullPolicy.ALWAYS
         if pulled:
@@ -138,6 +139,7 @@ class DockerExecutor:
         return Sources(
             files=await self._ours.place_of(spec.directory),
             sockets=await self._ours.place_of(self._settings.socket_directory),
+            artifacts=None if spec.artifacts is None else await self._ours.place_of(spec.artifacts),
         )
 
     async def _discard_unsure(self) -> None:

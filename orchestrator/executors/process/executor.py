@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from orchestrator.contracts.executor import Availability, Executor, Placement, Process, ProcessSpec
+from orchestrator.contracts.executor import UNHEARD, Availability, Executor, Placement, Process, ProcessSpec, Setup
 from orchestrator.errors import StartFailedError, UnavailableError
 from orchestrator.executors.process import places, spool
 from orchestrator.executors.process.process import SpooledProcess, remove_spool
@@ -69,9 +69,10 @@ class ProcessExecutor:
             runtime_api=f"unix:{self.settings.runtime_socket}",
             workdir=str(self.settings.workdir or directory / "work"),
             env=self.settings.inherit,
+            artifacts=str(directory.with_name(f"{directory.name}.artifacts")),
         )
 
-    async def start(self, spec: ProcessSpec) -> Process:
+    async def start(self, spec: ProcessSpec, setup: Setup = UNHEARD) -> Process:
         directory = self.settings.spool / spec.name
         request = _request(spec, directory)
         request["nofile"] = self.settings.nofile
