@@ -23,7 +23,7 @@ INTERPRETERS = {Language.PYTHON: "python3", Language.NODE: "node", Language.BASH
 FILE_NAMES = {Language.PYTHON: "script.py", Language.BASH: "script.sh", Language.SHELL: "script.sh"}
 NODE_LIBRARY = "js/lib"  # NODE_PATH; the hook beside it serves `import`, which ignores NODE_PATH
 NODE_HOOK = "js/lib/cronium/register.cjs"
-BASH_LIBRARY = "bash/cronium.sh"
+BASH_LIBRARY = "bash/env.sh"
 PYTHON_LIBRARY = "python"
 
 log = logging.getLogger(__name__)

@@ -234,7 +234,7 @@ def test_the_sdks_are_found_without_the_script_doing_anything(around: Surroundin
     assert env["PYTHONPATH"] == "/cronium/sdk/python"
     assert env["NODE_PATH"] == "/cronium/sdk/js/lib"
     assert env["NODE_OPTIONS"] == "--require=/cronium/sdk/js/lib/cronium/register.cjs"
-    assert env["BASH_ENV"] == "/cronium/sdk/bash/cronium.sh"
+    assert env["BASH_ENV"] == "/cronium/sdk/bash/env.sh"
 
 
 def test_what_is_already_in_the_environment_is_kept_behind_ours(around: Surroundings):
@@ -244,7 +244,7 @@ def test_what_is_already_in_the_environment_is_kept_behind_ours(around: Surround
     assert env["PYTHONPATH"] == f"{around.sdk}/python:/mine:/too"
     assert env["NODE_PATH"] == f"{around.sdk}/js/lib:/n"
     assert env["NODE_OPTIONS"] == f"--require={around.sdk}/js/lib/cronium/register.cjs --no-warnings"
-    assert (env["BASH_ENV"], env["CRONIUM_OUTER_BASH_ENV"]) == (f"{around.sdk}/bash/cronium.sh", "/my/env.sh")
+    assert (env["BASH_ENV"], env["CRONIUM_OUTER_BASH_ENV"]) == (f"{around.sdk}/bash/env.sh", "/my/env.sh")
 
 
 @pytest.mark.parametrize("name", ["PYTHONPATH", "NODE_PATH", "NODE_OPTIONS", "BASH_ENV"])

@@ -20,6 +20,7 @@ from tests.sdk.memory_backend import EXECUTION_ID, TOKEN, MemoryBackend, MemoryS
 from tests.sdk.scenarios import SCENARIOS, Call, Scenario, held, put
 
 SDK = Path(__file__).parents[2] / "sdk" / "bash" / "cronium.sh"
+LOADED = SDK.with_name("env.sh")  # what a job's BASH_ENV names
 TRANSPORTS = ("curl", "python3", "node", "perl")
 
 
@@ -52,7 +53,7 @@ def script(run, tmp_path, bash):
 
     async def run_script(text, env=None):
         (tmp_path / "script.sh").write_text(text)
-        return await run(bash, "script.sh", env={"BASH_ENV": str(SDK), **(env or {})})
+        return await run(bash, "script.sh", env={"BASH_ENV": str(LOADED), **(env or {})})
 
     return run_script
 
@@ -256,7 +257,9 @@ async def test_a_field_of_the_context_is_taken_out_exactly(name, script, tmp_pat
 
 
 async def test_a_field_is_decoded_whoever_wrote_the_json(script):
-    text = r"""
+    text = (
+        f'. "{SDK}"'
+         r"""
 LC_ALL=C
 _cronium_field ' { "\u006eame" : "\u00fc\u20ac\ud83d\ude80\/\b\f\r\u0041" , "b" : [ 1 , "]" ] ,
 "c" : 12 }' name && printf '%s|' "$_cronium_value"
@@ -265,6 +268,7 @@ _cronium_field '{}' c || printf 'none|'
 _cronium_field 'no json' c || printf 'none|'
 _cronium_field '{"a":' a || printf 'none'
 """
+    )
     finished = await script(text)
     assert finished.stderr == ""
     assert finished.stdout == "ü€🚀/\b\f\rA|12|none|none|none"
@@ -314,7 +318,7 @@ async def test_a_call_waits_for_a_runtime_api_that_comes_up_later(stale, only, r
     if stale:
         with socket.socket(socket.AF_UNIX) as dead:
             dead.bind(str(tmp_path / "api.sock"))
-    env = {**environment(tmp_path / "api.sock"), **only, "BASH_ENV": str(SDK)}
+    env = {**environment(tmp_path / "api.sock"), **only, "BASH_ENV": str(LOADED)}
     process = await run.start(bash, "script.sh", env={**env, "CRONIUM_OUTER_BASH_ENV": str(tmp_path / "outer.sh")})
     assert process.stdout is not None
     async with asyncio.timeout(30):
@@ -469,7 +473,7 @@ async def test_neither_token_nor_value_is_in_the_command_line_of_any_process(onl
     session = HoldingSession()
     before = command_lines()
     async with serve(MemoryBackend(session=session), tmp_path) as env:
-        process = await run.start(bash, "script.sh", env={**env, **only, "BASH_ENV": str(SDK)})
+        process = await run.start(bash, "script.sh", env={**env, **only, "BASH_ENV": str(LOADED)})
         async with asyncio.timeout(30):
             await session.arrived.wait()
             during = command_lines()
@@ -536,14 +540,16 @@ echo after
 async def test_a_trace_of_the_script_shows_no_token(options, run, tmp_path, bash):
     (tmp_path / "script.sh").write_text("set -x\ncronium_input\ncronium_set_variable key <<<value\n")
     async with serve(MemoryBackend(session=MemorySession(input="given")), tmp_path) as env:
-        finished = await run(bash, *options, "script.sh", env={**env, "BASH_ENV": str(SDK)})
+        finished = await run(bash, *options, "script.sh", env={**env, "BASH_ENV": str(LOADED)})
     assert finished.stdout == "given\n"
     assert "cronium_input" in finished.stderr
     assert TOKEN not in finished.stderr
 
 
 async def test_loading_prints_nothing_starts_nothing_and_needs_nothing(run, bash):
-    finished = await run(bash, "-c", f'. "{SDK}"; . "{SDK}"; echo $?', env={"PATH": "/nowhere", "BASH_ENV": str(SDK)})
+    finished = await run(
+        bash, "-c", f'. "{SDK}"; . "{SDK}"; echo $?', env={"PATH": "/nowhere", "BASH_ENV": str(LOADED)}
+    )
     assert (finished.stdout, finished.stderr) == ("0\n", "")
 
 
@@ -572,3 +578,12 @@ async def test_a_socket_path_may_hold_anything(only, script, tmp_path):
     async with serve(MemoryBackend(session=MemorySession(input="found")), directory) as env:
         finished = await script("cronium_input", {**env, **only})
     assert (finished.stdout, finished.stderr) == ("found\n", "")
+
+
+async def test_what_is_loaded_first_has_every_function_of_the_whole(run, bash):
+    shown = []
+    for file in (SDK, LOADED):
+        finished = await run(bash, "-c", f'. "{file}"; declare -F')
+        shown.append({line.split()[-1] for line in finished.stdout.splitlines() if " _cronium" not in line})
+    assert len(shown[0]) > 20
+    assert shown[0] == shown[1]
