@@ -22,7 +22,7 @@ test-torture: $(VENV)/.dev ## Run floods, crowds of watchers and kills; with Doc
 test-docker: $(VENV)/.dev ## Run the tests that need a Docker daemon
 	@$(BIN)/pytest -q -m "docker and not deployment and not torture"
 
-test-deployment: $(VENV)/.dev ## Install it as users do: the image, behind nginx and Caddy; ALL=1 adds the stack, systemd and the pages
+test-deployment: $(VENV)/.dev ## Install it as users do: the image, the stack, behind nginx and Caddy; ALL=1 adds systemd and the pages
 	@$(BIN)/pytest -q -m "deployment$(if $(ALL),, and not torture)"
 
 lint: $(VENV)/.dev ## Check format, style, types and who imports whom

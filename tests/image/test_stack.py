@@ -10,7 +10,7 @@ from tests.e2e.serving import Serving, eventually
 from tests.image.deployment import Deployment, docker, inspect
 from tests.image.test_single import STEADY, numbered, running_with_lines
 
-pytestmark = [pytest.mark.docker, pytest.mark.deployment, pytest.mark.torture, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.docker, pytest.mark.deployment, pytest.mark.timeout(400)]
 
 
 @pytest.fixture
