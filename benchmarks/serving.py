@@ -69,7 +69,7 @@ class Server:
             headers={"Authorization": f"Bearer {self.token}", "Accept": "application/x-ndjson"},
         )
         answer = follow.getresponse()
-        while b'"lines"' not in answer.readline():
+        while b'"type":"lines"' not in answer.readline():
             pass
         taken = (time.perf_counter() - begun) * 1000
         answer.read()
