@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -13,7 +13,9 @@ from orchestrator.jobs.follow import Follower, Outside
 from orchestrator.jobs.notify import Notifier
 from orchestrator.jobs.registrar import Registrar
 from orchestrator.jobs.scheduler import Scheduler
-from orchestrator.tools.webhook import open_webhook_sender
+from orchestrator.model.outbound import OutboundRule
+from orchestrator.tools.outbound import open_outbound
+from orchestrator.tools.webhook import HttpWebhookSender
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,13 +27,15 @@ class Events:
 
 
 @asynccontextmanager
-async def open_events(engine: Engine) -> AsyncIterator[Events]:
-    """Watch schedules and deliver notifications while the block is open."""
+async def open_events(
+    engine: Engine, *, allow: Sequence[OutboundRule] = (), deny: Sequence[OutboundRule] = ()
+) -> AsyncIterator[Events]:
+    """Watch schedules and deliver notifications while the block is open, to where the outbound rules let them."""
     queue = engine.submitter.queue
     scheduler = Scheduler(store=engine.store, clock=engine.clock, submitter=engine.submitter, queue=queue)
     registrar = Registrar(store=engine.store, clock=engine.clock, submitter=engine.submitter, wake=scheduler.wake)
-    async with open_webhook_sender() as sender:
-        notifier = Notifier(store=engine.store, clock=engine.clock, sender=sender)
+    async with open_outbound(allow, deny) as outbound:
+        notifier = Notifier(store=engine.store, clock=engine.clock, sender=HttpWebhookSender(outbound=outbound))
         teller = Follower(
             store=engine.store,
             clock=engine.clock,

@@ -13,7 +13,8 @@ class WebhookSender(Protocol):
         """
         Post `body` (JSON) once. Follows no redirect; the answer's body is not read.
 
-        Raises `UnavailableError` (`webhook_failed`) unless the answer has a status of success; its message names the
-        host and never the rest of the address, which may hold a secret.
+        Raises `UnavailableError` (`webhook_failed`) unless the answer has a status of success, `DeniedError`
+        (`outbound_refused`) where nothing may be sent to. Their messages name the host and never the rest of the
+        address, which may hold a secret.
         """
         ...

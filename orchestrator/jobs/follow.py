@@ -12,7 +12,7 @@ from orchestrator.contracts.clock import Clock
 from orchestrator.contracts.observer import Observer, SilentObserver
 from orchestrator.contracts.store import OutboxItem, Store
 from orchestrator.crash import crash_point
-from orchestrator.errors import CroniumError, UnavailableError
+from orchestrator.errors import CroniumError, DeniedError, UnavailableError
 from orchestrator.jobs.persist import Outage
 
 BATCH = 100
@@ -28,7 +28,7 @@ Handler = Callable[[OutboxItem], Awaitable[None]]
 class Outside:
     """
     How items are delivered to others' servers: some at once, each by one follower alone for as long as `lease`, each
-    try bounded by `timeout`, and after `tries` no more.
+    try bounded by `timeout`, and after `tries` no more. One that is denied is not tried again.
     """
 
     lease: timedelta = timedelta(seconds=60)
@@ -117,7 +117,8 @@ class Follower:
     async def _failed(self, item: OutboxItem, error: Exception) -> None:
         why = str(error) or type(error).__name__
         now = self.clock.now()
-        if self.outside is not None and item.tries + 1 >= self.outside.tries:
+        denied = isinstance(error, DeniedError)  # by our own settings: trying again changes nothing
+        if self.outside is not None and (denied or item.tries + 1 >= self.outside.tries):
             log.error("an outbox item is given up", extra={"item": item.key, "tries": item.tries + 1, "error": why})
             async with self.store.begin() as repos:
                 await repos.outbox.give_up(item.id, at=now, error=why)

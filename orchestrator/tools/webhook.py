@@ -2,53 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
-from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
-import aiohttp
-
-from orchestrator import __version__
 from orchestrator.errors import UnavailableError
+from orchestrator.tools.outbound import Outbound, Request
 
 CODE = "webhook_failed"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HttpWebhookSender:
-    """`WebhookSender` over HTTP and HTTPS. Keeps no connection: what is posted is rare, and to many hosts."""
+    """`WebhookSender` over HTTP and HTTPS."""
 
-    session: aiohttp.ClientSession
+    outbound: Outbound
+    timeout_seconds: float = 10.0
 
     async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> None:
-        host = urlsplit(url).netloc.rpartition("@")[2]
+        request = Request(
+            method="POST",
+            url=url,
+            body=body,
+            headers=headers,
+            redirects=0,
+            timeout_seconds=self.timeout_seconds,
+        )
         try:
-            posting = self.session.post(url, data=body, headers=headers, allow_redirects=False, proxy=_proxy(url))
-            async with posting as response:
-                status = response.status
-        except (aiohttp.ClientError, OSError, ValueError) as error:
-            # The error's own text may hold the address.
-            raise UnavailableError(
-                f"The webhook at {host} cannot be reached: {type(error).__name__}.", code=CODE
-            ) from None
+            async with self.outbound.call(request) as answer:
+                status, destination = answer.status, answer.destination
+        except UnavailableError as error:
+            raise UnavailableError(f"The webhook at {error.message}", code=CODE) from None
         if not 200 <= status < 300:
-            raise UnavailableError(f"The webhook at {host} answered {status}.", code=CODE)
-
-
-def _proxy(url: str) -> str | None:
-    """The environment's proxy for an address. Not aiohttp's `trust_env`, which also sends what ~/.netrc has for the host."""
-    parts = urlsplit(url)
-    return None if proxy_bypass(parts.hostname or "") else getproxies().get(parts.scheme)
-
-
-@asynccontextmanager
-async def open_webhook_sender(*, timeout_seconds: float = 10.0) -> AsyncIterator[HttpWebhookSender]:
-    """A sender that waits for an answer for so long."""
-    async with aiohttp.ClientSession(
-        timeout=aiohttp.ClientTimeout(total=timeout_seconds),
-        headers={"User-Agent": f"cronium/{__version__}"},
-        connector=aiohttp.TCPConnector(force_close=True),
-    ) as session:
-        yield HttpWebhookSender(session)
+            raise UnavailableError(f"The webhook at {destination} answered {status}.", code=CODE)

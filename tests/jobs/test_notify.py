@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import hashlib
+import hmac
 import json
 from collections.abc import Mapping
 from datetime import timedelta
@@ -11,13 +14,15 @@ from pathlib import Path
 import pytest
 
 from orchestrator.contracts.store import Outcome
-from orchestrator.errors import UnavailableError
+from orchestrator.errors import CroniumError, DeniedError, UnavailableError
 from orchestrator.jobs.event_document import parse_event
 from orchestrator.jobs.finish import NOTIFY, NOTIFY_LANE, finish, retry
 from orchestrator.jobs.follow import Follower, Outside
-from orchestrator.jobs.notify import Notifier
+from orchestrator.jobs.notify import Notifier, SigningKey, unsigned
 from orchestrator.jobs.registrar import Registrar
+from orchestrator.jobs.signature import parse_signing_key
 from orchestrator.model.documents import job_document
+from orchestrator.model.events import Event
 from orchestrator.model.jobs import Claim, Job, JobStatus, Reason
 from tests.jobs.scripted import PATIENCE_SECONDS, Rig, open_rig
 
@@ -30,9 +35,11 @@ class FakeSender:
 
     def __init__(self, failures: int = 0) -> None:
         self.failures = failures
+        self.failure: CroniumError = UnavailableError("The webhook answered 500.", code="webhook_failed")
         self.hangs = False
         self.tries = 0
         self.sent: list[tuple[str, dict, dict]] = []
+        self.bodies: list[bytes] = []
 
     async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> None:
         self.tries += 1
@@ -40,7 +47,8 @@ class FakeSender:
             await asyncio.Event().wait()
         if self.failures:
             self.failures -= 1
-            raise UnavailableError("The webhook answered 500.", code="webhook_failed")
+            raise self.failure
+        self.bodies.append(body)
         self.sent.append((url, json.loads(body), dict(headers)))
 
 
@@ -71,8 +79,10 @@ async def a_job(rig: Rig, status: JobStatus, *, webhook: str | None = URL) -> Jo
     return await finish(rig.store, rig.clock, claim, an_outcome(rig, status), by="me")
 
 
-def a_follower(rig: Rig, sender: FakeSender, outside: Outside | None = None) -> Follower:
-    notifier = Notifier(store=rig.store, clock=rig.clock, sender=sender)
+def a_follower(
+    rig: Rig, sender: FakeSender, outside: Outside | None = None, signing_key: SigningKey = unsigned
+) -> Follower:
+    notifier = Notifier(store=rig.store, clock=rig.clock, sender=sender, signing_key=signing_key)
     handlers = {NOTIFY: notifier.follow}
     outside = outside or Outside()
     return Follower(store=rig.store, clock=rig.clock, handlers=handlers, queue=LANE, outside=outside)
@@ -148,6 +158,17 @@ async def test_a_receiver_that_always_fails_is_given_up(rig: Rig, caplog):
     assert "s3cr3t" not in caplog.text
 
 
+async def test_one_that_nothing_may_be_sent_to_is_given_up_at_once(rig: Rig, caplog):
+    """S24"""
+    await a_job(rig, JobStatus.FAILED)
+    sender = FakeSender(failures=99)
+    sender.failure = DeniedError("10.0.0.1 is refused: it is private.", code="outbound_refused")
+    await rounds(rig, a_follower(rig, sender), 3)
+    assert (sender.tries, await left(rig)) == (1, 0)
+    (record,) = [record for record in caplog.records if record.message == "an outbox item is given up"]
+    assert record.error == "10.0.0.1 is refused: it is private."
+
+
 async def test_one_that_is_silent_is_left_in_time(rig: Rig):
     await a_job(rig, JobStatus.FAILED)
     sender = FakeSender()
@@ -177,3 +198,41 @@ async def test_what_was_taken_by_one_that_died_is_told_by_another_after_the_leas
     rig.clock.advance(lease)
     await follower._deliver_due()
     assert len(sender.sent) == 1
+
+
+async def test_the_message_of_an_event_with_a_key_is_signed_as_it_is_sent(rig: Rig):
+    """By the Standard Webhooks specification: HMAC-SHA256 over `id.timestamp.body`."""
+    key = parse_signing_key("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
+
+    async def key_of(event: Event) -> bytes | None:
+        return key if event.name == "e-failed" else None
+
+    await a_job(rig, JobStatus.FAILED)
+    await a_job(rig, JobStatus.TIMED_OUT)
+    sender = FakeSender()
+    await rounds(rig, a_follower(rig, sender, signing_key=key_of), 1)
+    signatures = {}
+    for (_, document, headers), body in zip(sender.sent, sender.bodies, strict=True):
+        signed = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + body
+        right = "v1," + base64.b64encode(hmac.digest(key, signed, hashlib.sha256)).decode()
+        signatures[document["data"]["event"]["name"]] = headers.get("webhook-signature", "") == right
+    assert signatures == {"e-failed": True, "e-timed_out": False}
+
+
+async def test_each_try_is_signed_for_its_own_time(rig: Rig):
+    async def key_of(event: Event) -> bytes | None:
+        return b"k" * 24
+
+    await a_job(rig, JobStatus.FAILED)
+    sender = FakeSender()
+    stamps = []
+    for _ in range(2):
+        async with rig.store.begin() as repos:
+            (item,) = await repos.outbox.take(LANE, at=rig.clock.now(), lease=timedelta(seconds=1), limit=1)
+        await Notifier(store=rig.store, clock=rig.clock, sender=sender, signing_key=key_of).follow(item)
+        rig.clock.advance(timedelta(hours=1))
+        _, _, headers = sender.sent[-1]
+        stamps.append((headers["webhook-id"], headers["webhook-timestamp"], headers["webhook-signature"]))
+    (id_, first, signature), (again, second, other) = stamps
+    assert (id_, int(first) + 3600) == (again, int(second))
+    assert signature != other

@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 from aiohttp import web
 
-from orchestrator.errors import UnavailableError
-from orchestrator.tools.webhook import open_webhook_sender
+from orchestrator.errors import DeniedError, UnavailableError
+from orchestrator.tools.webhook import HttpWebhookSender
 from tests.tools.receiver import Receiver, open_receiver
+from tests.tools.site import way_out
 
 SECRET = "s3cr3t"
-
-
-@pytest.fixture(autouse=True)
-def no_proxy(monkeypatch) -> None:
-    """Whatever proxies this machine has, a test has those that it names."""
-    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.upper(), raising=False)
 
 
 @pytest.fixture
@@ -29,8 +20,8 @@ async def receiver():
 
 
 async def post(receiver: Receiver, *, timeout_seconds: float = 10.0) -> None:
-    async with open_webhook_sender(timeout_seconds=timeout_seconds) as sender:
-        await sender.post(f"{receiver.url}/hook?key={SECRET}", b'{"a": 1}', {"webhook-id": "w1"})
+    sender = HttpWebhookSender(outbound=way_out("127.0.0.1, hooks.example.org"), timeout_seconds=timeout_seconds)
+    await sender.post(f"{receiver.url}/hook?key={SECRET}", b'{"a": 1}', {"webhook-id": "w1"})
 
 
 async def refusal(receiver: Receiver, **how) -> str:
@@ -69,16 +60,6 @@ async def test_nobody_there_is_named_by_the_host_alone(receiver: Receiver):
     assert "127.0.0.1:1 cannot be reached" in await refusal(receiver)
 
 
-async def test_what_the_netrc_has_for_a_host_is_not_sent(receiver: Receiver, tmp_path: Path, monkeypatch):
-    netrc = tmp_path / "netrc"
-    netrc.write_text(f"default login me password {SECRET}\n")
-    netrc.chmod(0o600)
-    monkeypatch.setenv("NETRC", str(netrc))
-    await post(receiver)
-    (message,) = receiver.messages
-    assert "authorization" not in message.headers
-
-
 async def test_the_proxy_of_the_environment_is_used(receiver: Receiver, monkeypatch):
     monkeypatch.setenv("http_proxy", receiver.url)
     receiver.url = "http://hooks.example.org"
@@ -101,6 +82,17 @@ async def test_the_password_of_a_proxy_is_in_no_message(receiver: Receiver, monk
 
 
 @pytest.mark.parametrize("user", [f"me:{SECRET}@", f":{SECRET}@", f"{SECRET}@", f"a@{SECRET}@"])
-async def test_a_password_in_an_address_is_in_no_message(receiver: Receiver, user: str):
+async def test_an_address_with_a_password_is_refused_without_it(receiver: Receiver, user: str):
     receiver.url = f"http://{user}127.0.0.1:1"
-    assert "webhook at 127.0.0.1:1 " in await refusal(receiver)
+    with pytest.raises(DeniedError) as refused:
+        await post(receiver)
+    assert SECRET not in str(refused.value)
+
+
+async def test_a_receiver_that_nothing_may_be_sent_to_is_refused_as_itself(receiver: Receiver):
+    """S24"""
+    with pytest.raises(DeniedError, match=r"`outbound_allow: 127\.0\.0\.1`") as refused:
+        await HttpWebhookSender(outbound=way_out()).post(f"{receiver.url}/{SECRET}", b"{}", {})
+    assert refused.value.code == "outbound_refused"
+    assert SECRET not in str(refused.value)
+    assert receiver.messages == []
