@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import logging
 import time
+from functools import cache
 
-from aiohttp import web
+import orjson
+from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 
-from runtime_api.backend import Backend, Json, RefusalError, Session
+from runtime_api.backend import Backend, RefusalError, Session
+from runtime_api.openapi import document
+from runtime_api.operations import Reply
 from runtime_api.payloads import MAX_BODY_BYTES, as_problem, as_success, as_text
 from runtime_api.routes import OPERATIONS, Operation
 
@@ -23,14 +27,24 @@ def create_app(backend: Backend) -> web.Application:
     refusal is a problem document; the backend is told of each request by the operation's name, or `unknown`.
     """
     app = web.Application(middlewares=[_answering(backend)], client_max_size=MAX_BODY_BYTES)
-    app.router.add_get("/health", _health, name="health")
+    app.router.add_route("GET", "/health", _health, name="health")
+    app.router.add_route("GET", "/openapi.json", _openapi, name="openapi")
     for operation in OPERATIONS:
         app.router.add_route(operation.method, operation.path, _handler(operation, backend), name=operation.name)
     return app
 
 
 async def _health(request: web.Request) -> web.Response:
-    return _answer(request, {"status": "ok"})
+    return _answer(request, Reply(data={"status": "ok"}))
+
+
+async def _openapi(_: web.Request) -> web.Response:
+    return web.Response(body=_document(), content_type="application/json")
+
+
+@cache
+def _document() -> bytes:
+    return orjson.dumps(document())
 
 
 def _handler(operation: Operation, backend: Backend) -> Handler:
@@ -81,15 +95,18 @@ async def _respond(request: web.Request, handler: Handler) -> web.StreamResponse
         allowed = ", ".join(sorted(error.allowed_methods))
         message = f"{request.path} does not take {request.method}; it takes {allowed}."
         return _refuse(RefusalError(405, "method_not_allowed", message), {"Allow": allowed})
+    except web.HTTPException as error:  # what aiohttp itself refuses, such as an Expect that it does not know
+        return _refuse(RefusalError(error.status, "bad_request", f"The request was refused: {error.reason}."))
     except Exception:  # a loop edge: the script gets an answer, the operator the traceback
         logger.exception("Runtime API: %s %s failed", request.method, request.path)
         return _refuse(RefusalError(500, "internal", "The engine failed to answer; its log says why. Try again."))
 
 
-def _answer(request: web.Request, data: Json) -> web.Response:
+def _answer(request: web.Request, reply: Reply) -> web.Response:
     if _wants_text(request):
-        return web.Response(body=as_text(data), content_type="text/plain", charset="utf-8")
-    return web.Response(body=as_success(data), content_type="application/json")
+        body = as_text(reply.data if reply.text is None else reply.text)
+        return web.Response(body=body, headers=reply.headers, content_type="text/plain", charset="utf-8")
+    return web.Response(body=as_success(reply.data), headers=reply.headers, content_type="application/json")
 
 
 def _wants_text(request: web.Request) -> bool:
@@ -103,5 +120,12 @@ def _refuse(refusal: RefusalError, headers: dict[str, str] | None = None) -> web
         headers["WWW-Authenticate"] = "Bearer"
     if refusal.retry_after_seconds is not None:
         headers["Retry-After"] = str(refusal.retry_after_seconds)
-    body = as_problem(refusal.status, refusal.code, refusal.message)
+    if "current_version" in refusal.more and refusal.more["current_version"] is not None:
+        headers[hdrs.ETAG] = f'"{refusal.more["current_version"]}"'
+    body = as_problem(refusal.status, refusal.code, _sayable(refusal.message), refusal.more)
     return web.Response(body=body, status=refusal.status, headers=headers, content_type="application/problem+json")
+
+
+def _sayable(text: str) -> str:
+    """A path may hold bytes that are no UTF-8; a document may not."""
+    return text.encode(errors="replace").decode()

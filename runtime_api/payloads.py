@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from http import HTTPStatus
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 import orjson
-from pydantic import BaseModel, ConfigDict, JsonValue, StrictBool, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, StrictBool, StrictFloat, StrictInt, ValidationError
 
-from runtime_api.backend import Json, RefusalError
+from runtime_api.backend import Json, Level, Number, RefusalError
 
 MAX_VALUE_BYTES = 1024 * 1024
 MAX_BODY_BYTES = MAX_VALUE_BYTES + 1024  # room for the envelope around a value of the full size
+MAX_PROGRESS_BYTES = 16 * 1024
+MAX_LOG_BYTES = 64 * 1024
+LEVELS: tuple[Level, ...] = ("debug", "info", "warning", "error")
 
 TRUE_WORDS = frozenset({"true", "1", "yes", "on"})
 FALSE_WORDS = frozenset({"false", "0", "no", "off"})
 
 Body = TypeVar("Body", bound=BaseModel)
+# What the store can keep, and what is a number: not true, not "1".
+Addend = Annotated[StrictInt, Field(ge=-(2**63), le=2**64 - 1)] | StrictFloat
 
 
 class OutputBody(BaseModel):
-    """`POST /executions/{id}/output`."""
+    """The job's output: any JSON value."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -28,19 +35,37 @@ class OutputBody(BaseModel):
 
 
 class VariableBody(BaseModel):
-    """`PUT /executions/{id}/variables/{key}`."""
+    """The variable's value: any JSON value."""
 
     model_config = ConfigDict(extra="forbid")
 
     value: JsonValue
 
 
+class IncrementBody(BaseModel):
+    """How much to add; may be negative or a fraction. Whole numbers are added exactly."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+    by: Addend = 1
+
+
 class ConditionBody(BaseModel):
-    """`POST /executions/{id}/condition`."""
+    """The job's condition."""
 
     model_config = ConfigDict(extra="forbid")
 
     condition: StrictBool
+
+
+class LogBody(BaseModel):
+    """A structured entry of the job's log; `data` may be any JSON value."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    level: Level = "info"
+    message: str
+    data: JsonValue = None
 
 
 class Problem(BaseModel):
@@ -69,11 +94,7 @@ def parse_json(body: bytes) -> Json:
 
 def parse_text(body: bytes) -> Json:
     """Return the value that a plain text body stands for: JSON where it is JSON, else the text itself."""
-    try:
-        text = body.decode()
-    except UnicodeDecodeError as error:
-        message = f"The text/plain body is not UTF-8: {error}. Encode it, for example as base64."
-        raise RefusalError(400, "invalid_encoding", message) from error
+    text = _decoded(body)
     try:
         return parse_json(body)
     except RefusalError:
@@ -86,6 +107,51 @@ def parse_output(body: bytes) -> Json:
 
 def parse_variable(body: bytes) -> Json:
     return _parse(VariableBody, body, '{"value": ...}').value
+
+
+def parse_increment(body: bytes) -> Number:
+    """How much a JSON body adds; 1 without a body. Raises `RefusalError` 422 `invalid_increment`."""
+    try:
+        return IncrementBody.model_validate(parse_json(body) if body.strip() else {}).by
+    except ValidationError as error:
+        raise _no_increment() from error
+
+
+def parse_increment_text(body: bytes) -> Number:
+    """How much a number in a plain text body adds; 1 without one."""
+    word = body.strip()
+    try:
+        return IncrementBody.model_validate({"by": parse_json(word)} if word else {}).by
+    except (ValidationError, RefusalError) as error:
+        raise _no_increment() from error
+
+
+def parse_progress(body: bytes) -> Json:
+    """A small JSON value. Raises `RefusalError` 413 `too_large`, 422 `invalid_progress` for a percentage beyond 0 to 100."""
+    return _progress(body, parse_json(body))
+
+
+def parse_progress_text(body: bytes) -> Json:
+    """As `parse_progress`: a number alone is a percentage, other text a message."""
+    value = parse_text(body)
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        value = {"percent": value}
+    elif isinstance(value, str):
+        value = {"message": value.strip()}
+    return _progress(body, value)
+
+
+def parse_log(body: bytes) -> LogBody:
+    if len(body) > MAX_LOG_BYTES:
+        raise _too_large("A log entry", MAX_LOG_BYTES, "Write what is larger to stdout or to an artifact.")
+    return _parse(LogBody, body, '{"level": "info", "message": "...", "data": ...}')
+
+
+def parse_log_text(body: bytes) -> LogBody:
+    """A message of level `info`."""
+    if len(body) > MAX_LOG_BYTES:
+        raise _too_large("A log entry", MAX_LOG_BYTES, "Write what is larger to stdout or to an artifact.")
+    return LogBody(message=_decoded(body))
 
 
 def parse_condition(body: bytes) -> bool:
@@ -121,9 +187,29 @@ def as_text(value: Json) -> bytes:
     return orjson.dumps(value)
 
 
-def as_problem(status: int, code: str, detail: str) -> bytes:
+def as_problem(status: int, code: str, detail: str, more: Mapping[str, Json] | None = None) -> bytes:
     problem = Problem(title=HTTPStatus(status).phrase, status=status, code=code, detail=detail)
-    return orjson.dumps(problem.model_dump())
+    return orjson.dumps({**problem.model_dump(), **(more or {})})
+
+
+def _progress(body: bytes, value: Json) -> Json:
+    if len(body) > MAX_PROGRESS_BYTES:
+        raise _too_large("Progress", MAX_PROGRESS_BYTES, "Say it shorter.")
+    percent = value.get("percent") if isinstance(value, dict) else None
+    if percent is None:
+        return value
+    if isinstance(percent, bool) or not isinstance(percent, int | float) or not 0 <= percent <= 100:
+        message = "The percentage of progress must be a number from 0 to 100."
+        raise RefusalError(422, "invalid_progress", message)
+    return value
+
+
+def _decoded(body: bytes) -> str:
+    try:
+        return body.decode()
+    except UnicodeDecodeError as error:
+        message = f"The text/plain body is not UTF-8: {error}. Encode it, for example as base64."
+        raise RefusalError(400, "invalid_encoding", message) from error
 
 
 def _parse(wire: type[Body], body: bytes, shape: str) -> Body:
@@ -131,3 +217,12 @@ def _parse(wire: type[Body], body: bytes, shape: str) -> Body:
         return wire.model_validate(parse_json(body))
     except ValidationError as error:
         raise RefusalError(422, "invalid_body", f"The request body must be an object of the form {shape}.") from error
+
+
+def _no_increment() -> RefusalError:
+    message = 'An increment must be a finite number: send {"by": 1}, or the number alone as text/plain.'
+    return RefusalError(422, "invalid_increment", message)
+
+
+def _too_large(what: str, limit: int, fix: str) -> RefusalError:
+    return RefusalError(413, "too_large", f"{what} is larger than {limit} bytes ({math.ceil(limit / 1024)} KiB). {fix}")

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from orchestrator.contracts.store import Outcome
 from orchestrator.jobs.environment import token_digest
+from orchestrator.jobs.progress import ProgressBoard
 from orchestrator.jobs.runtime_session import AttemptSession, RuntimeBackend
+from orchestrator.jobs.script_log import ScriptLogs
 from orchestrator.model.jobs import Claim, JobStatus, RunId, TriggerKind
 from orchestrator.model.specs import ExecutorKind
-from runtime_api.backend import RefusalError
+from runtime_api.backend import RefusalError, Terms
 from tests.jobs.scripted import Rig, a_spec, a_submission, open_rig
 
 TOKEN = "cra_of-this-attempt"
@@ -24,8 +27,10 @@ async def rig(tmp_path: Path):
         yield rig
 
 
-def backend(rig: Rig) -> RuntimeBackend:
-    return RuntimeBackend(store=rig.store, clock=rig.clock, observer=rig.observer)
+def backend(rig: Rig, **changes: object) -> RuntimeBackend:
+    board = ProgressBoard(store=rig.store, clock=rig.clock)
+    engine = RuntimeBackend(store=rig.store, clock=rig.clock, observer=rig.observer, progress=board, logs=ScriptLogs())
+    return replace(engine, **changes)
 
 
 async def begun(rig: Rig, token: str = TOKEN, **changes: object) -> Claim:
@@ -90,11 +95,20 @@ async def test_what_a_script_says_after_its_end_is_refused(rig: Rig):
     late = await session(rig)
     await finish(rig, claim)
 
-    for say in (late.set_output(1), late.set_condition(condition=True)):
+    for say in (
+        late.set_output(1),
+        late.set_condition(condition=True),
+        late.set_variable("k", 1, "global", Terms()),
+        late.increment_variable("k", 1, "global", Terms()),
+        late.delete_variable("k", "global", Terms()),
+        late.set_progress(1),
+    ):
         with pytest.raises(RefusalError) as refused:
             await say
         assert (refused.value.status, refused.value.code) == (401, "attempt_over")
     assert not (await rig.job(claim.job.id)).has_output
+    async with rig.store.read() as repos:
+        assert await repos.variables.get("global", "k") is None
 
 
 @pytest.mark.parametrize("value", [*FALSY, {"rows": [1, "grün", None]}])
@@ -134,24 +148,25 @@ async def test_a_variable_keeps_its_value_and_counts_its_versions(rig: Rig, valu
     await begun(rig)
     script = await session(rig)
 
-    assert await script.set_variable("key", "before") == 1
-    assert await script.set_variable("key", value) == 2
-    assert await script.get_variable("key") == value
+    assert await script.set_variable("key", "before", "global", Terms()) == 1
+    assert await script.set_variable("key", value, "global", Terms()) == 2
+    found = await script.get_variable("key", None)
+    assert (found.value, found.version, found.scope) == (value, 2, "global")
 
 
 async def test_a_variable_is_shared_by_all_scripts(rig: Rig):
     await begun(rig, "cra_first")
     await begun(rig, "cra_second")
-    await (await session(rig, "cra_first")).set_variable("grün/1", {"a": 1})
+    await (await session(rig, "cra_first")).set_variable("grün/1", {"a": 1}, "global", Terms())
 
-    assert await (await session(rig, "cra_second")).get_variable("grün/1") == {"a": 1}
+    assert (await (await session(rig, "cra_second")).get_variable("grün/1", None)).value == {"a": 1}
 
 
 async def test_a_variable_that_is_not_there_is_named(rig: Rig):
     await begun(rig)
 
     with pytest.raises(RefusalError, match="'missing'") as refused:
-        await (await session(rig)).get_variable("missing")
+        await (await session(rig)).get_variable("missing", None)
 
     assert (refused.value.status, refused.value.code) == (404, "variable_not_found")
 
@@ -195,8 +210,12 @@ async def test_a_store_that_is_away_is_a_reason_to_try_again(rig: Rig):
         backend(rig).authenticate(TOKEN),
         script.set_output(1),
         script.set_condition(condition=True),
-        script.get_variable("key"),
-        script.set_variable("key", 1),
+        script.get_variable("key", None),
+        script.list_variables("global", prefix="", cursor=None, limit=1),
+        script.set_variable("key", 1, "global", Terms()),
+        script.increment_variable("key", 1, "global", Terms(operation="o")),
+        script.delete_variable("key", "global", Terms()),
+        script.set_progress(1),
     ):
         with pytest.raises(RefusalError) as refused:
             await call

@@ -349,4 +349,4 @@ async def test_calls_at_the_same_time_do_not_mix(call):
 def test_each_operation_has_a_name_of_its_own(backend):
     names = [operation.name for operation in OPERATIONS]
     assert len(set(names)) == len(names)
-    assert set(create_app(backend).router.named_resources()) == {*names, "health"}
+    assert set(create_app(backend).router.named_resources()) == {*names, "health", "openapi"}
