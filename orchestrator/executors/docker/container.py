@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from orchestrator.contracts.executor import ProcessSpec
 from orchestrator.executors.docker.settings import DockerSettings
 from orchestrator.executors.docker.state import INSTALLATION_LABEL
 from orchestrator.model.json import Json
+from orchestrator.model.specs import Workspace
 
 FILES = "/cronium"
 SOCKETS = "/run/cronium"
@@ -18,6 +20,8 @@ PACKAGES = "/packages"
 OWN_PLACES = (FILES, SOCKETS, WORKSPACE, TMP, ARTIFACTS, PACKAGES)
 
 TMP_BYTES = 64 * 1024 * 1024
+TMP_FILES = 16_384  # an empty file takes a kilobyte of the kernel's memory, and none of the size
+WORKSPACE_FILES = 262_144
 OPEN_FILES = 4096  # the least hard limit that Linux gives: raising the engine's own would fail the start
 OOM_SCORE = 500  # the kernel, short of memory as a whole, shall end a job rather than the orchestrator
 ESCAPED_BYTES = 6  # a control character is written as \u001b
@@ -29,12 +33,18 @@ class Sources:
     """
     The attempt's files, the directory of the runtime API's socket, that of its artifacts and that of its packages, by
     the names that the engine has for them.
+
+    `volumes` are mounts as the engine wants them; `workspace` is the container whose workspace is taken over (None: one
+    in memory); `network` what the engine calls the job's network (None: as the job does).
     """
 
     files: str
     sockets: str
     artifacts: str | None = None
     packages: str | None = None
+    volumes: Sequence[Json] = ()
+    workspace: str | None = None
+    network: str | None = None
 
 
 def container_body(spec: ProcessSpec, settings: DockerSettings, sources: Sources) -> Json:
@@ -64,7 +74,8 @@ def _labels(spec: ProcessSpec, settings: DockerSettings) -> dict[str, Json]:
 def _host_config(spec: ProcessSpec, settings: DockerSettings, sources: Sources) -> dict[str, Json]:
     limits = spec.limits
     return {
-        "NetworkMode": spec.network,
+        "NetworkMode": sources.network or spec.network,
+        "IpcMode": "private",
         "CapDrop": ["ALL"],
         "SecurityOpt": ["no-new-privileges"],
         "ReadonlyRootfs": True,
@@ -78,15 +89,16 @@ def _host_config(spec: ProcessSpec, settings: DockerSettings, sources: Sources) 
             {"Name": "core", "Soft": 0, "Hard": 0},
             {"Name": "nofile", "Soft": OPEN_FILES, "Hard": OPEN_FILES},
         ],
-        "Tmpfs": _tmpfs(limits.memory_bytes, settings.user),
+        "Tmpfs": _tmpfs(spec, settings.user),
         "Mounts": _mounts(sources),
+        "VolumesFrom": [] if sources.workspace is None else [sources.workspace],
         "LogConfig": _log_config(settings),
         "RestartPolicy": {"Name": "no"},
         "AutoRemove": False,
     }
 
 
-def _tmpfs(memory_bytes: int, user: str) -> dict[str, Json]:
+def _tmpfs(spec: ProcessSpec, user: str) -> dict[str, Json]:
     """
     Both count against the memory limit; together they leave the script a quarter of it at least.
 
@@ -94,11 +106,12 @@ def _tmpfs(memory_bytes: int, user: str) -> dict[str, Json]:
     a directory of that name: runc then gives the new file system that directory's mode.
     """
     owner = "".join(f",{name}={number}" for name, number in zip(("uid", "gid"), user.split(":"), strict=False))
+    memory_bytes = spec.limits.memory_bytes
     tmp = min(TMP_BYTES, memory_bytes // 4)
-    return {
-        TMP: f"rw,noexec,nosuid,nodev,size={tmp},mode=1777{owner}",
-        WORKSPACE: f"rw,exec,nosuid,nodev,size={memory_bytes // 2},mode=1777{owner}",
-    }
+    made: dict[str, Json] = {TMP: f"rw,noexec,nosuid,nodev,size={tmp},nr_inodes={TMP_FILES},mode=1777{owner}"}
+    if spec.workspace is Workspace.TMPFS:
+        made[WORKSPACE] = f"rw,exec,nosuid,nodev,size={memory_bytes // 2},nr_inodes={WORKSPACE_FILES},mode=1777{owner}"
+    return made
 
 
 def _mounts(sources: Sources) -> list[Json]:
@@ -107,7 +120,7 @@ def _mounts(sources: Sources) -> list[Json]:
         mounts.append(_bind(sources.artifacts, ARTIFACTS, writable=True))
     if sources.packages is not None:
         mounts.append(_bind(sources.packages, PACKAGES))
-    return mounts
+    return [*mounts, *sources.volumes]
 
 
 def _bind(source: str, target: str, *, writable: bool = False) -> Json:

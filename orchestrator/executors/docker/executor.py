@@ -7,6 +7,7 @@ import logging
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from pydantic import TypeAdapter
@@ -15,13 +16,19 @@ from orchestrator.contracts.executor import UNHEARD, Availability, Executor, Pla
 from orchestrator.errors import ConflictError, StartFailedError, UnavailableError
 from orchestrator.executors.docker.container import ARTIFACTS, FILES, SOCKETS, WORKSPACE, Sources, container_body
 from orchestrator.executors.docker.engine import Answer, Engine, filters, open_engine
-from orchestrator.executors.docker.images import advised, never_pulled, pull
+from orchestrator.executors.docker.images import Images
+from orchestrator.executors.docker.leftovers import sweep_makers, sweep_unused
 from orchestrator.executors.docker.mounts import OurFiles
-from orchestrator.executors.docker.preflight import Preflight
+from orchestrator.executors.docker.networks import Networks
+from orchestrator.executors.docker.packages import Packages
+from orchestrator.executors.docker.preflight import Preflight, check_workdir
 from orchestrator.executors.docker.process import DockerProcess, inspect, pauses, remove_container
+from orchestrator.executors.docker.refusals import advised
 from orchestrator.executors.docker.settings import DockerSettings, find_endpoint
 from orchestrator.executors.docker.state import INSTALLATION_LABEL, Container, Created, Summary
 from orchestrator.executors.docker.tied import Tie, open_tie
+from orchestrator.executors.docker.volumes import Volumes, Workspaces
+from orchestrator.executors.docker.warm import WarmStarts, open_warm_starts
 from orchestrator.model.jobs import Reason
 from orchestrator.model.specs import ExecutorKind, PullPolicy
 
@@ -41,10 +48,14 @@ class DockerExecutor:
     one name cannot both run it. Who finds the name taken waits for the other, and removes what is never started.
     """
 
-    def __init__(self, engine: Engine, settings: DockerSettings, tie: Tie) -> None:
-        self._engine, self._settings, self._tie = engine, settings, tie
+    def __init__(self, engine: Engine, settings: DockerSettings, tie: Tie, warm: WarmStarts) -> None:
+        self._engine, self._settings, self._tie, self._warm = engine, settings, tie, warm
         self._preflight = Preflight(engine)
+        self._images = Images(engine, settings)
         self._ours = OurFiles(engine)
+        self._packages = Packages(engine, settings, self._ours, self._images, tie)
+        self._networks = Networks(engine, settings.installation)
+        self._volumes, self._workspaces = Volumes(engine, settings), Workspaces(engine, settings)
         # Past some eight at a time the engine starts containers no faster, each only takes longer.
         self._starting = asyncio.Semaphore(2 * (os.cpu_count() or 1))
         self._unread: set[DockerProcess] = set()
@@ -65,23 +76,36 @@ class DockerExecutor:
         )
 
     async def start(self, spec: ProcessSpec, setup: Setup = UNHEARD) -> Process:
+        for note in spec.notes:
+            setup.say(note)
+        async with self._packages.ready(spec, setup, spec.requires_python) as ready:
+            with self._warm.pool.starting():
+                return await self._start(ready, setup)
+
+    async def _start(self, spec: ProcessSpec, setup: Setup) -> Process:
         image = _image(spec)
         pulled = spec.pull is PullPolicy.ALWAYS
         if pulled:
-            await self._pull(image)
+            await self._images.pull(spec, image, setup)
         give_up = self._settings.clock.monotonic() + 2 * self._settings.settle_seconds
         self._unsure.discard(spec.name)
+        if self._warm.serves(spec):
+            waiting = await self._warm.start(spec, await self._sources(spec), setup)
+            if waiting is not None:
+                return self._watched(waiting)
         while True:
             async with self._starting:
                 answer = await self._create(spec)
                 await self._discard_unsure()
                 if answer.ok:
-                    return await self._launch(spec, Created.model_validate_json(answer.body).id)
+                    container = Created.model_validate_json(answer.body).id
+                    if await self._images.record(image, container, setup):
+                        self._preflight = Preflight(self._engine)  # what was found in the old image counts no more
+                    return await self._launch(spec, container)
             if _lacks_image(answer) and not pulled:
-                if spec.pull is PullPolicy.NEVER:
-                    raise never_pulled(image)
-                await self._pull(image)
+                await self._images.pull(spec, image, setup, missing=True)
                 pulled = True
+                give_up = self._settings.clock.monotonic() + 2 * self._settings.settle_seconds
             elif answer.status != 409 or self._settings.clock.monotonic() > give_up:
                 raise _not_created(answer, spec)
             elif (process := await self._join(spec.name)) is not None:
@@ -94,21 +118,35 @@ class DockerExecutor:
             if container.name.removeprefix("/") != name:
                 return None
             self._check_owner(container)
-            if container.state.was_started or container.state.status != "created":
+            if container.warm is not None:
+                if await self._warm.began(container):
+                    return self._warm.process(container, name)
+                await remove_container(self._engine, container.id)
+            elif container.state.was_started or container.state.status != "created":
                 return DockerProcess(self._engine, self._settings.clock, name=name, container=container.id)
             # Whoever was about to start it fails then. Where the start was first, the removal fails: look again.
             await self._discard(container.id)
         return None
 
     async def sweep(self, keep: frozenset[str]) -> list[str]:
+        await sweep_makers(self._engine, self._settings.installation)
         mine = filters(label=[f"{INSTALLATION_LABEL}={self._settings.installation}"])
         answer = await self._engine.call("GET", "/containers/json", query={"all": "1", "filters": mine})
         if not answer.ok:
             raise UnavailableError(f"The Docker engine could not list its containers: {answer.message}")
-        left = [found for found in SUMMARIES.validate_json(answer.body) if found.name not in keep]
+        all_found = SUMMARIES.validate_json(answer.body)
+        left = [found for found in all_found if found.name not in keep]
+        left = [
+            found for found in left if not self._packages.is_installing(found.name) and not self._warm.pool.holds(found)
+        ]
         async with asyncio.TaskGroup() as tasks:
             removing = {found.name: tasks.create_task(self._swept(found)) for found in left}
-        return [name for name, task in removing.items() if task.result()]
+        await self._packages.sweep()
+        await self._warm.pool.sweep(
+            {found.warm for found in all_found if found.name in keep and found.warm is not None}
+        )
+        left_over = await sweep_unused(self._engine, self._settings.installation)
+        return [*(name for name, task in removing.items() if task.result()), *left_over]
 
     async def check(self) -> Availability:
         try:
@@ -124,22 +162,34 @@ class DockerExecutor:
         for process in self._unread:
             process.close()
 
+    async def leave(self) -> None:
+        """Remove what this process made for all its containers and none needs now."""
+        await self._networks.leave()
+
     async def _create(self, spec: ProcessSpec) -> Answer:
-        body = container_body(spec, self._settings, await self._sources(spec))
-        seconds = self._settings.start_timeout_seconds
-        try:
-            return await self._engine.call(
-                "POST", "/containers/create", query={"name": spec.name}, body=body, seconds=seconds
-            )
-        except BaseException:  # cancelled too: the engine may have heard it
-            self._unsure.add(spec.name)
-            raise
+        sources = await self._sources(spec)
+
+        async def send(workspace: str | None) -> Answer:
+            body = container_body(spec, self._settings, replace(sources, workspace=workspace))
+            seconds = self._settings.start_timeout_seconds
+            try:
+                return await self._engine.call(
+                    "POST", "/containers/create", query={"name": spec.name}, body=body, seconds=seconds
+                )
+            except BaseException:  # cancelled too: the engine may have heard it
+                self._unsure.add(spec.name)
+                raise
+
+        return await self._workspaces.create(spec, send)
 
     async def _sources(self, spec: ProcessSpec) -> Sources:
         return Sources(
             files=await self._ours.place_of(spec.directory),
             sockets=await self._ours.place_of(self._settings.socket_directory),
             artifacts=None if spec.artifacts is None else await self._ours.place_of(spec.artifacts),
+            packages=await self._packages.place(spec),
+            volumes=await self._volumes.mounts(spec.volumes, self._ours),
+            network=await self._networks.place(spec.network),
         )
 
     async def _discard_unsure(self) -> None:
@@ -183,6 +233,9 @@ class DockerExecutor:
             live=live,
             forget=self._tie.release,
         )
+        return self._watched(process)
+
+    def _watched(self, process: DockerProcess) -> DockerProcess:
         self._unread = {known for known in self._unread if known.is_unread} | {process}
         return process
 
@@ -200,6 +253,9 @@ class DockerExecutor:
         words = answer.message
         if "no such container" in words.lower() or "marked for removal" in words.lower():
             raise StartFailedError(f"The container {spec.name} was removed before it was started.", reason=Reason.LOST)
+        if _lacks_network(answer):
+            await self._discard(container)
+            raise UnavailableError(f"The network of {spec.name} was removed just before it was started: {words}")
         if any(hint in words.lower() for hint in NOT_IN_IMAGE):
             raise _invalid(f"{spec.argv[0]} cannot be started in the image {spec.image}: {words}")
         if answer.status < 500:
@@ -236,7 +292,9 @@ class DockerExecutor:
         try:
             async with asyncio.timeout(self._settings.settle_seconds):
                 while (found := await self._own(name)) is not None:
-                    if found.state.was_started:
+                    if found.warm is not None and not self._warm.waits(found):
+                        return await self.attach(name)
+                    if found.warm is None and found.state.was_started:
                         return DockerProcess(self._engine, self._settings.clock, name=name, container=found.id)
                     await asyncio.sleep(LOOK_AGAIN_SECONDS)
                 return None
@@ -252,9 +310,6 @@ class DockerExecutor:
         except ConflictError as error:
             raise _invalid(error.message) from error
         return container
-
-    async def _pull(self, image: str) -> None:
-        await pull(self._engine, image, idle_seconds=self._settings.pull_idle_seconds)
 
     async def _discard(self, container: str) -> None:
         """Remove a container that never ran; leave it where it runs after all."""
@@ -297,18 +352,22 @@ async def open_docker_executor(settings: DockerSettings) -> AsyncIterator[Execut
     kind that cannot be used.
     """
     endpoint = find_endpoint(settings.endpoint)
-    async with open_tie(endpoint) as tie, open_engine(endpoint, settings.call_timeout_seconds) as engine:
-        executor = DockerExecutor(engine, settings, tie)
+    async with (
+        open_tie(endpoint) as tie,
+        open_engine(endpoint, settings.call_timeout_seconds) as engine,
+        open_warm_starts(engine, settings) as warm,
+    ):
+        executor = DockerExecutor(engine, settings, tie, warm)
         try:
             yield executor
         finally:
             executor.close()
+            await executor.leave()
 
 
 def _image(spec: ProcessSpec) -> str:
     """The image, where the specification is one that may be run."""
-    if spec.network.startswith("container:"):
-        raise _invalid(f"network: {spec.network} is another container's: name a network of the engine, or none.")
+    check_workdir(spec)
     if spec.image is None:
         raise _invalid("The job names no image and there is no default for its language: name one (`image`).")
     return spec.image
@@ -316,6 +375,11 @@ def _image(spec: ProcessSpec) -> str:
 
 def _lacks_image(answer: Answer) -> bool:
     return answer.status == 404 and "image" in answer.message.lower()
+
+
+def _lacks_network(answer: Answer) -> bool:
+    """It was there a moment ago: another process of ours, or somebody, has removed it because nobody used it."""
+    return answer.status == 404 and answer.message.startswith("network ")
 
 
 def _not_created(answer: Answer, spec: ProcessSpec) -> StartFailedError | UnavailableError:

@@ -1,92 +1,97 @@
-"""Fetching images."""
+"""The images of jobs: fetched as the job's policy says, and which one a container was made of."""
 
 from __future__ import annotations
 
-import logging
+from typing import TypeVar
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
-from orchestrator.errors import StartFailedError, UnavailableError
-from orchestrator.executors.docker.engine import Answer, Engine
-from orchestrator.model.jobs import Reason
+from orchestrator.contracts.executor import ProcessSpec, Setup
+from orchestrator.errors import UnavailableError
+from orchestrator.executors.docker.auth_file import AuthFile
+from orchestrator.executors.docker.engine import Engine
+from orchestrator.executors.docker.pulls import Pulls
+from orchestrator.executors.docker.refusals import never_pulled
+from orchestrator.executors.docker.registry import Credentials, NoCredentials, repository_of
+from orchestrator.executors.docker.settings import DockerSettings
+from orchestrator.model.json import Json
+from orchestrator.model.specs import PullPolicy
 
-log = logging.getLogger(__name__)
-
-
-class _Progress(BaseModel):
-    error: str | None = None
-
-
-async def pull(engine: Engine, image: str, *, idle_seconds: float) -> None:
-    """
-    Fetch `image`, reading the engine's progress to its end: only there it says whether it went well.
-
-    Raises `StartFailedError` (`image_unavailable`) with the registry's own words, `UnavailableError` when nothing is
-    heard for `idle_seconds`.
-    """
-    log.info("pulling an image", extra={"image": image})
-    name, tag = split_reference(image)
-    query = {"fromImage": name, "tag": tag} if tag else {"fromImage": name}
-    response = await engine.open("POST", "/images/create", query=query)
-    try:
-        if response.status >= 400:
-            answer = Answer(status=response.status, body=await response.read(), headers={})
-            raise _not_to_be_had(image, answer.message)
-        rest = b""
-        while (data := await engine.read(response, idle_seconds)) != b"":
-            if data is None:
-                raise UnavailableError(
-                    f"Pulling {image} made no progress for {idle_seconds:g} s: is the registry slow?"
-                )
-            *lines, rest = (rest + data).split(b"\n")
-            for line in lines:
-                _raise_error_in(line, image)
-        _raise_error_in(rest, image)
-    finally:
-        response.close()
+REMEMBERED = 1024
+KeyT = TypeVar("KeyT")
 
 
-def never_pulled(image: str) -> StartFailedError:
-    """The image is not here and must not be fetched."""
-    return StartFailedError(
-        f"The image {image} is not on this Docker engine and the job says `pull: never`: build or load it there, or "
-        "let the job pull it (`pull: missing`).",
-        reason=Reason.IMAGE_UNAVAILABLE,
-    )
+class _Made(BaseModel):
+    image: str = Field(alias="Image")
 
 
-def advised(words: str) -> str:
-    """The engine's own words, with what to do where its disk is full."""
-    if "no space left on device" not in words.lower():
-        return words
-    return f"its disk is full ({words.rstrip('.')}). Free some (docker system prune), or give it a larger one."
+class _Image(BaseModel):
+    digests: list[str] | None = Field(None, alias="RepoDigests")
 
 
-def split_reference(image: str) -> tuple[str, str | None]:
-    """Split off the tag; `latest` where there is none, for without one the engine would fetch them all."""
-    if "@" in image:
-        return image, None
-    name, colon, tag = image.rpartition(":")
-    if not colon or "/" in tag:
-        return image, "latest"
-    return name, tag
+class Images:
+    """The images of one engine. Pulls of the same image are joined, see `Pulls`."""
+
+    def __init__(self, engine: Engine, settings: DockerSettings) -> None:
+        self._engine = engine
+        file = settings.registry_auth_file
+        credentials: Credentials = NoCredentials() if file is None else AuthFile(file)
+        self._pulls = Pulls(engine, credentials, settings.clock, idle_seconds=settings.pull_idle_seconds)
+        self._digests: dict[tuple[str, str], str] = {}
+        self._known: dict[str, str] = {}  # which image each name stood for
+
+    async def pull(self, spec: ProcessSpec, image: str, setup: Setup, *, missing: bool = False) -> None:
+        """
+        Fetch `image`, telling `setup` how it goes, where the job's policy allows it: `missing` says that there is none.
+
+        Raises `StartFailedError` (`image_unavailable`), `UnavailableError` when the engine is away.
+        """
+        if spec.pull is PullPolicy.NEVER:
+            raise never_pulled(image)
+        await self._pulls.pull(image, setup, missing=missing)
+
+    async def record(self, image: str, container: str, setup: Setup) -> bool:
+        """
+        Put the fact `image` into the job's journal: `name`, `id`, and `digest` (`repository@sha256:...`, null for an
+        image that never was in a registry).
+
+        The container itself is asked, before it is started: the name may stand for another image a minute later. That
+        costs less than a millisecond. Returns whether the name stood for another image the last time.
+        """
+        answer = await self._engine.call("GET", f"/containers/{container}/json")
+        if not answer.ok:  # removed already: whoever starts it says so
+            return False
+        made = _Made.model_validate_json(answer.body).image
+        fact: dict[str, Json] = {"name": image, "id": made, "digest": await self._digest(image, made)}
+        setup.record("image", fact)
+        before = self._known.get(image, made)
+        _remember(self._known, image, made)
+        return before != made
+
+    async def _digest(self, image: str, made: str) -> str | None:
+        """Remembered where there is one; an image that has none may get one, when it is pushed."""
+        key = (made, image)
+        if key not in self._digests:
+            answer = await self._engine.call("GET", f"/images/{made}/json")
+            if answer.status >= 500:
+                raise UnavailableError(f"The Docker engine could not say what {image} is: {answer.message}")
+            digests = _Image.model_validate_json(answer.body).digests or [] if answer.ok else []
+            found = digest_for(image, digests)
+            if found is None:
+                return None
+            _remember(self._digests, key, found)
+        return self._digests[key]
 
 
-def _raise_error_in(line: bytes, image: str) -> None:
-    if not line.strip():
-        return
-    error = _Progress.model_validate_json(line).error
-    if error is not None:
-        raise _not_to_be_had(image, error)
+def _remember(known: dict[KeyT, str], key: KeyT, value: str) -> None:
+    if len(known) >= REMEMBERED:
+        known.clear()
+    known[key] = value
 
 
-def _not_to_be_had(image: str, words: str) -> StartFailedError:
-    if advised(words) != words:
-        return StartFailedError(
-            f"The image {image} could not be pulled: {advised(words)}", reason=Reason.IMAGE_UNAVAILABLE
-        )
-    return StartFailedError(
-        f"The image {image} is not here and could not be pulled: {words.rstrip('.')}. Check its name and that the "
-        "engine can reach and may read that registry, or load the image on the engine (docker load, docker build).",
-        reason=Reason.IMAGE_UNAVAILABLE,
-    )
+def digest_for(image: str, digests: list[str]) -> str | None:
+    """Of the names that registries have for an image, the one that the job used, else any: they are all the same."""
+    if image in digests:
+        return image
+    own = [digest for digest in digests if digest.partition("@")[0] == repository_of(image)]
+    return next(iter(own or digests), None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 from datetime import datetime
 from pathlib import PurePosixPath
 
@@ -16,6 +17,7 @@ from orchestrator.executors.docker.engine import Engine
 from orchestrator.executors.docker.state import Container
 from orchestrator.model.jobs import Reason
 
+KERNEL_PLACES = ("/proc", "/sys", "/dev")
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 SYMLINK = 1 << 27  # of Go's FileMode
 DIRECTORY = 1 << 31
@@ -90,6 +92,17 @@ class Preflight:
         if not answer.ok:
             raise UnavailableError(f"The Docker engine could not look for {path} in the container ({answer.status}).")
         return _Stat.model_validate_json(base64.b64decode(answer.headers["x-docker-container-path-stat"]))
+
+
+def check_workdir(spec: ProcessSpec) -> None:
+    """
+    Raises `StartFailedError` (`invalid`) for a working directory of the kernel's.
+
+    One in /proc is resolved by the runtime, which had descriptors open that lead out of the container (CVE-2024-21626).
+    """
+    place = PurePosixPath(os.path.normpath(spec.workdir))
+    if any(place.is_relative_to(kernel) for kernel in KERNEL_PLACES):
+        raise _invalid(f"workdir: {spec.workdir} is the kernel's and no place to work in: name another directory.")
 
 
 def _candidates(command: str, workdir: str, env: list[str]) -> list[str]:

@@ -32,7 +32,7 @@ REMOVAL_SECONDS = 30.0
 class DockerProcess:
     """
     One container. `live` is the attached stream of one that was started here, attached before it was started; `forget`
-    is called with its id when it is removed.
+    is called with its id when it is removed. `begun` is when the script was started, where its container was earlier.
 
     The engine may go away for as long as it likes: `output` and `wait` say so in the log and go on when it is back.
     """
@@ -46,9 +46,10 @@ class DockerProcess:
         container: str,
         live: aiohttp.ClientResponse | None = None,
         forget: Callable[[str], None] | None = None,
+        begun: datetime | None = None,
     ) -> None:
         self._engine, self._clock, self._forget = engine, clock, forget
-        self._name, self._container, self._live = name, container, live
+        self._name, self._container, self._live, self._begun = name, container, live, begun
         self._exit: Exit | None = None
         self._signalled = False
 
@@ -230,7 +231,7 @@ class DockerProcess:
 
     async def _inspect(self) -> State | None:
         container = await inspect(self._engine, self._container)
-        return container.state if container is not None else None
+        return container.state.begun(self._begun) if container is not None else None
 
 
 class _LiveEnd:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from orchestrator.contracts.clock import Clock
+from orchestrator.contracts.observer import Observer, SilentObserver
 from orchestrator.errors import InvalidError
 
 DEFAULT_ENDPOINT = "unix:///var/run/docker.sock"
@@ -27,20 +28,47 @@ class MachineClock:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PackageSettings:
+    """
+    How packages are installed and kept.
+
+    They are kept in `directory`, in `cache_bytes` at most, and installed with `network`. `scripts`: packages may run code
+    of their own while they are installed. `pip_config` and `npm_config` are files of the operator's for those two.
+    """
+
+    directory: Path
+    cache_bytes: int = 2 * 1024 * 1024 * 1024
+    network: str = "bridge"
+    scripts: bool = False
+    pip_config: Path | None = None
+    npm_config: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DockerSettings:
     """
     How containers are made and the engine is called.
 
     `endpoint` is `unix:///path` or `tcp://host:port` (None: DOCKER_HOST, else the usual socket). `installation` is
-    written on every container and says whose it is. `socket_directory` holds the runtime API's `api.sock`; the whole
+    written on every container and says whose it is. `registry_auth_file` is Docker's own `config.json` with what logs
+    in at registries. `socket_directory` holds the runtime API's `api.sock`; the whole
     directory is mounted, because a restarted server makes a new socket. `user` is numeric, `uid:gid`. `log_max_bytes` and `log_max_lines` are how
-    much output must stay readable again after a restart.
+    much output must stay readable again after a restart. `allowed_volumes` are the paths, each with what is below it, and
+    the names of volumes that jobs may mount; nothing of `data_directory` may ever be. At most `warm_containers` wait for
+    a job; their files are in `warm_directory`, on the file system of the attempts' directories.
     """
 
     installation: str
     socket_directory: Path
     endpoint: str | None = None
+    registry_auth_file: Path | None = None
     user: str = "65534:65534"
+    data_directory: Path | None = None
+    allowed_volumes: Sequence[str] = ()
+    packages: PackageSettings | None = None
+    warm_containers: int = 0
+    warm_directory: Path | None = None
+    observer: Observer = field(default_factory=SilentObserver)
     log_max_bytes: int = 50 * 1024 * 1024
     log_max_lines: int = 1_000_000
     call_timeout_seconds: float = 30.0

@@ -11,6 +11,7 @@ from orchestrator.contracts.executor import Exit
 from orchestrator.model.jobs import Reason
 
 INSTALLATION_LABEL = "cronium.installation"
+WARM_LABEL = "cronium.warm"
 KILLED = (137, 143, 255)  # KILL, TERM, and what the engine writes when it does not know
 
 
@@ -28,6 +29,10 @@ class State(BaseModel):
     @property
     def was_started(self) -> bool:
         return moment(self.started) is not None
+
+    def begun(self, at: datetime | None) -> State:
+        """As it is for a script that was started `at` some moment after its container."""
+        return self if at is None or at <= self.started else self.model_copy(update={"started": at})
 
     @property
     def is_being_removed(self) -> bool:
@@ -51,6 +56,7 @@ class Container(BaseModel):
 
     id: str = Field(alias="Id")
     name: str = Field(alias="Name")
+    image: str = Field("", alias="Image")
     created: datetime = Field(alias="Created")
     state: State = Field(alias="State")
     config: Config = Field(alias="Config")
@@ -59,16 +65,26 @@ class Container(BaseModel):
     def installation(self) -> str | None:
         return (self.config.labels or {}).get(INSTALLATION_LABEL)
 
+    @property
+    def warm(self) -> str | None:
+        """The slot of one that was started before there was a job for it, see `warm.py`."""
+        return (self.config.labels or {}).get(WARM_LABEL)
+
 
 class Summary(BaseModel):
     """One container in a list."""
 
     id: str = Field(alias="Id")
     names: list[str] | None = Field(None, alias="Names")
+    labels: dict[str, str] | None = Field(None, alias="Labels")
 
     @property
     def name(self) -> str:
         return (self.names or [self.id])[0].removeprefix("/")
+
+    @property
+    def warm(self) -> str | None:
+        return (self.labels or {}).get(WARM_LABEL)
 
 
 class Created(BaseModel):

@@ -70,6 +70,15 @@ def containers_of(state: Path) -> list[str]:
     return found
 
 
+def kept_by_engine(state: Path) -> list[str]:
+    """Volumes and networks of the installation in `state`."""
+    label = f"label=cronium.installation={installation(state)}"
+    return (
+        docker("volume", "ls", "-q", "--filter", label).split()
+        + docker("network", "ls", "--filter", label, "--format", "{{.Name}}").split()
+    )
+
+
 class Proxy:
     """
     Stands in front of the engine and breaks connections.

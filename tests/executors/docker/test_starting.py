@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator.contracts.executor import Signal
 from orchestrator.errors import ConflictError, StartFailedError, UnavailableError
-from orchestrator.executors.docker.images import split_reference
+from orchestrator.executors.docker.registry import split_reference
 from orchestrator.model.jobs import Reason
 from orchestrator.model.specs import Limits, PullPolicy
 from tests.executors.docker.engine_for_tests import IMAGE, docker, inspect, installation, make_spec, open_executor
