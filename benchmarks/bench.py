@@ -16,6 +16,7 @@ from benchmarks.figures import interleaved, milliseconds, p50, row
 from benchmarks.jobs import bench_jobs
 from benchmarks.requests import bench_requests
 from benchmarks.serving import CRONIUM, IMAGE, Server
+from benchmarks.warm import bench_warm
 
 ROUNDS = int(os.environ.get("CRONIUM_BENCH_ROUNDS", "15"))
 
@@ -91,6 +92,7 @@ def main() -> None:
         bench_server(Path(directory))
         bench_requests(Path(directory))
         bench_jobs(Path(directory))
+        bench_warm(Path(directory))
     backends.main()
 
 

@@ -8,7 +8,7 @@ import os
 import random
 import secrets
 import socket
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -19,10 +19,15 @@ from orchestrator.app_runtime import open_runtime_api
 from orchestrator.contracts.clock import Clock
 from orchestrator.contracts.executor import Executor
 from orchestrator.contracts.observer import Observer, SilentObserver
+from orchestrator.contracts.sealing import Sealer
 from orchestrator.contracts.store import EVERYTHING, Store
 from orchestrator.executors.process import ProcessSettings, open_process_executor
 from orchestrator.jobs.abandoned import Settler
 from orchestrator.jobs.admit import Admitter
+from orchestrator.jobs.artifact_files import ArtifactLimits
+from orchestrator.jobs.artifact_upkeep import ArtifactUpkeep
+from orchestrator.jobs.artifact_watch import ArtifactWatch
+from orchestrator.jobs.artifacts import Shelf
 from orchestrator.jobs.cancel import Canceller
 from orchestrator.jobs.dispatch import Dispatcher
 from orchestrator.jobs.environment import Surroundings
@@ -31,9 +36,14 @@ from orchestrator.jobs.finish import ADMIT
 from orchestrator.jobs.follow import Follower
 from orchestrator.jobs.hear import CANCEL, Teller, hearing
 from orchestrator.jobs.logs import LogLimits
+from orchestrator.jobs.progress import ProgressBoard
 from orchestrator.jobs.run import Patience, Runner
+from orchestrator.jobs.runtime_limits import RuntimeLimit
 from orchestrator.jobs.runtime_session import RuntimeBackend
+from orchestrator.jobs.runtime_upkeep import RuntimeUpkeep
+from orchestrator.jobs.script_log import ScriptLogs
 from orchestrator.jobs.submit import Submitter
+from orchestrator.jobs.vault import Vault
 from orchestrator.model.ids import RANDOM_BYTES, make_id
 from orchestrator.model.jobs import Job, JobId
 from orchestrator.model.specs import ExecutorKind, Language
@@ -50,6 +60,7 @@ from orchestrator.stores.sqlite import open_sqlite_store
 from orchestrator.telemetry.clock import SystemClock
 
 SOCKET_NAME = "api.sock"
+COUNTED_ATTEMPTS = 10_000
 ParamsP = ParamSpec("ParamsP")
 # How long an orchestrator may be away before others call its jobs lost: its scripts may well run on where it was.
 STRAYS_AFTER = timedelta(minutes=10)
@@ -82,8 +93,20 @@ class EngineSettings:
     stdin: int | None = None
     nofile: tuple[int, int] | None = None
     docker_endpoint: str | None = None
+    warm_containers: int = 0
+    registry_auth_file: Path | None = None
+    allowed_volumes: Sequence[str] = ()
+    package_cache_bytes: int = 2 * 1024 * 1024 * 1024
+    package_network: str = "bridge"
+    package_scripts: bool = False
+    package_pip_config: Path | None = None
+    package_npm_config: Path | None = None
     log_limits: LogLimits = field(default_factory=LogLimits)
+    artifact_limits: ArtifactLimits = field(default_factory=ArtifactLimits)
+    artifact_retention: timedelta = timedelta(days=30)
+    runtime_requests_per_minute: int | None = None
     patience: Patience = field(default_factory=Patience)
+    sealer: Sealer | None = None  # None: there are no secrets
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +122,9 @@ class Engine:
     dispatcher: Dispatcher
     follower: Follower
     executors: Mapping[ExecutorKind, Executor]
+    shelf: Shelf
+    vault: Vault | None
+    runtime: RuntimeBackend
     supervisors: list[Dispatcher]  # the dispatcher, and one for each dead instance whose jobs are ended here
 
 
@@ -115,17 +141,22 @@ async def open_engine(
     async with AsyncExitStack() as stack:
         make_private(settings.state)
         seen = observer or SilentObserver()
-        backend = RuntimeBackend(store=store, clock=clock, observer=seen)
+        teller = Teller(store.bell, settings.queue)
+        feed = Feed(store, onlooker, tell=teller.news)
+        backend = _runtime_backend(settings, store, clock, seen, feed)
         runtime_socket = settings.sockets / SOCKET_NAME
         await stack.enter_async_context(open_runtime_api(runtime_socket, backend, lazily=settings.tied))
         surroundings = _surroundings(settings)
-        executors = await _open_executors(stack, settings, runtime_socket, surroundings.key)
-        teller = Teller(store.bell, settings.queue)
-        feed = Feed(store, onlooker, tell=teller.news)
-        engine = _wire(settings, store, clock, seen, feed, teller, executors, surroundings)
+        executors = await _open_executors(stack, settings, runtime_socket, surroundings.key, seen)
+        engine = _wire(settings, store, clock, feed, teller, executors, surroundings, backend)
         stack.enter_context(store.bell.listen(hearing(engine.dispatcher, engine.follower, feed)))
         async with asyncio.TaskGroup() as tasks:
             working = [tasks.create_task(engine.dispatcher.run()), tasks.create_task(engine.follower.run())]
+            upkeep = ArtifactUpkeep(store=store, clock=clock, shelf=engine.shelf, retention=settings.artifact_retention)
+            stack.callback(engine.shelf.close)
+            working += [tasks.create_task(engine.shelf.watch.run()), tasks.create_task(upkeep.run())]
+            working.append(tasks.create_task(backend.progress.run()))
+            working.append(tasks.create_task(RuntimeUpkeep(store=store).run()))
             if settings.tied:
                 working.append(tasks.create_task(_settle(settings, engine, surroundings)))
             try:
@@ -153,12 +184,13 @@ def _wire(
     settings: EngineSettings,
     store: Store,
     clock: Clock,
-    observer: Observer,
     feed: Feed,
     teller: Teller,
     executors: Mapping[ExecutorKind, Executor],
     surroundings: Surroundings,
+    runtime: RuntimeBackend,
 ) -> Engine:
+    observer = runtime.observer
     follower = Follower(store=store, clock=clock, handlers={}, queue=settings.queue, observer=observer)
 
     def wake_after(delay: timedelta) -> None:
@@ -167,6 +199,12 @@ def _wire(
 
     instance = instance_of(surroundings.key)
     owner = _owner_of(instance)
+    shelf = Shelf(
+        root=make_private(settings.state / "artifacts"),
+        place=instance,
+        watch=ArtifactWatch(settings.artifact_limits),
+    )
+    vault = None if settings.sealer is None else Vault(store=store, clock=clock, sealer=settings.sealer)
     runner = Runner(
         store=store,
         clock=clock,
@@ -180,6 +218,9 @@ def _wire(
         chance=random.random,
         log_limits=settings.log_limits,
         patience=settings.patience,
+        logs=runtime.logs,
+        shelf=shelf,
+        vault=vault,
     )
     dispatcher = Dispatcher(
         store=store,
@@ -242,6 +283,9 @@ def _wire(
         dispatcher=dispatcher,
         follower=follower,
         executors=executors,
+        shelf=shelf,
+        vault=vault,
+        runtime=runtime,
         supervisors=supervisors,
     )
 
@@ -260,12 +304,11 @@ async def open_inheritance(settings: EngineSettings, heir: Engine) -> AsyncItera
     follows. No new job is claimed. Leaving the block leaves what still runs. The caller holds the lock on the state.
     """
     async with AsyncExitStack() as stack:
-        backend = RuntimeBackend(store=heir.store, clock=heir.clock, observer=heir.observer)
         runtime_socket = settings.sockets / SOCKET_NAME
-        await stack.enter_async_context(open_runtime_api(runtime_socket, backend, lazily=False))
+        await stack.enter_async_context(open_runtime_api(runtime_socket, heir.runtime, lazily=False))
         surroundings = _surroundings(settings)
         instance = instance_of(surroundings.key)
-        executors = await _open_executors(stack, settings, runtime_socket, surroundings.key)
+        executors = await _open_executors(stack, settings, runtime_socket, surroundings.key, heir.observer)
         runner = replace(
             heir.dispatcher.runner, executors=executors, surroundings=surroundings, owner=_owner_of(instance)
         )
@@ -319,11 +362,26 @@ async def _settle(settings: EngineSettings, engine: Engine, surroundings: Surrou
         surroundings=surroundings,
         owner=settings.queue,
         is_gone=is_queue_of_dead_command,
+        shelf=engine.shelf,
     )
     try:
         await settler.settle()
     except Exception:
         log.exception("what a killed command left is settled by a later one")  # never at the price of this one
+
+
+def _runtime_backend(
+    settings: EngineSettings, store: Store, clock: Clock, observer: Observer, feed: Feed
+) -> RuntimeBackend:
+    limit = None
+    if settings.runtime_requests_per_minute is not None:
+        from orchestrator.caches.memory import MemoryCache
+
+        # Of this process: the script of an attempt calls the socket of the instance that runs it.
+        counts = MemoryCache(clock, max_items=COUNTED_ATTEMPTS)
+        limit = RuntimeLimit(cache=counts, observer=observer, requests=settings.runtime_requests_per_minute)
+    board = ProgressBoard(store=store, clock=clock, news=feed.progressed)
+    return RuntimeBackend(store=store, clock=clock, observer=observer, progress=board, logs=ScriptLogs(), limit=limit)
 
 
 def _surroundings(settings: EngineSettings) -> Surroundings:
@@ -341,7 +399,7 @@ def _surroundings(settings: EngineSettings) -> Surroundings:
 
 
 async def _open_executors(
-    stack: AsyncExitStack, settings: EngineSettings, runtime_socket: Path, key: bytes
+    stack: AsyncExitStack, settings: EngineSettings, runtime_socket: Path, key: bytes, observer: Observer
 ) -> dict[ExecutorKind, Executor]:
     """The executors that have slots. Docker's is imported only then: its HTTP client takes a quarter of a second."""
     executors: dict[ExecutorKind, Executor] = {}
@@ -357,11 +415,26 @@ async def _open_executors(
         executors[ExecutorKind.PROCESS] = await stack.enter_async_context(open_process_executor(process))
     if settings.slots.get(ExecutorKind.DOCKER):
         from orchestrator.executors.docker import DockerSettings, open_docker_executor
+        from orchestrator.executors.docker.settings import PackageSettings
 
         docker = DockerSettings(
             endpoint=settings.docker_endpoint,
+            registry_auth_file=settings.registry_auth_file,
             installation=instance_of(key),
             socket_directory=runtime_socket.parent,
+            data_directory=settings.state,
+            allowed_volumes=settings.allowed_volumes,
+            packages=PackageSettings(
+                directory=settings.state / "packages",
+                cache_bytes=settings.package_cache_bytes,
+                network=settings.package_network,
+                scripts=settings.package_scripts,
+                pip_config=settings.package_pip_config,
+                npm_config=settings.package_npm_config,
+            ),
+            warm_containers=settings.warm_containers,
+            warm_directory=make_private(settings.state / "warm"),
+            observer=observer,
             log_max_bytes=settings.log_limits.max_bytes,
             log_max_lines=settings.log_limits.max_lines,
         )

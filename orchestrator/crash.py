@@ -44,6 +44,8 @@ POINTS = {
     "signal.before": "the process is about to be signalled",
     "signal.sent": "the process was signalled",
     "exit.seen": "the process has ended, and its result is not stored",
+    "artifacts.before": "what a script left is about to be copied",
+    "artifacts.copied": "what a script left is copied, and not recorded",
     "finish.before": "the result is about to be stored",
     "finish.committed": "the result is stored, and the process is not removed",
     "retry.before": "a failed attempt is about to go back to the queue",

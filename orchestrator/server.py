@@ -31,8 +31,10 @@ from orchestrator.config.urls import DATABASE_FILE
 from orchestrator.contracts.cache import Cache
 from orchestrator.contracts.clock import Clock
 from orchestrator.contracts.observer import Observer
+from orchestrator.contracts.sealing import Sealer
 from orchestrator.contracts.store import Store
 from orchestrator.errors import UnavailableError
+from orchestrator.jobs.artifact_files import ArtifactLimits
 from orchestrator.jobs.dispatch import Dispatcher
 from orchestrator.jobs.logs import LogLimits
 from orchestrator.jobs.registrar import Registrar
@@ -52,6 +54,7 @@ from orchestrator.waiting import until_ready
 
 ADMIN_TOKEN = "admin.token"  # noqa: S105 - the name of a file
 SERVER_FILE = "server.json"
+SECRET_KEY_FILE = "secret.key"  # noqa: S105 - likewise
 CACHE_ITEMS = 10_000
 OPEN_FILES = 65_536
 
@@ -194,8 +197,11 @@ async def open_server(settings: ServerSettings, *, stages: Stages | None = None)
         if wiring.shared:
             await register(wiring, store, clock)  # before its first claim: whoever has jobs can be inherited
         engine = await stack.enter_async_context(opened.engine(wiring, store, clock, metrics))
+        await _look_for_keys(engine)
         enable_workflows(engine)
-        events = await stack.enter_async_context(open_events(engine))
+        events = await stack.enter_async_context(
+            open_events(engine, allow=settings.allowed_outbound, deny=settings.denied_outbound)
+        )
         await _first_access(engine, data_dir)
         if wiring.shared:
             await stack.enter_async_context(open_takeover(wiring, engine))
@@ -316,9 +322,41 @@ def _engine_settings(settings: ServerSettings, data_dir: Path) -> EngineSettings
         inherit=clean_environment(os.environ),
         nofile=raise_descriptor_limit(),
         docker_endpoint=settings.docker_endpoint,
+        warm_containers=settings.warm_containers,
+        registry_auth_file=settings.registry_auth_file,
+        allowed_volumes=settings.volumes_allowed,
+        package_cache_bytes=settings.package_cache_bytes,
+        package_network=settings.package_network,
+        package_scripts=settings.package_scripts,
+        package_pip_config=settings.package_pip_config,
+        package_npm_config=settings.package_npm_config,
+        artifact_limits=ArtifactLimits(max_bytes=settings.artifact_max_bytes, max_files=settings.artifact_max_files),
+        artifact_retention=timedelta(days=settings.artifact_retention_days),
+        sealer=_sealer(settings, data_dir),
         log_limits=LogLimits(max_bytes=settings.log_max_bytes, max_lines=settings.log_max_lines),
+        runtime_requests_per_minute=settings.runtime_rate_limit_per_minute if settings.rate_limit_enabled else None,
         patience=Patience(setup=timedelta(seconds=settings.setup_timeout_seconds), grace=settings.grace),
     )
+
+
+def _sealer(settings: ServerSettings, data_dir: Path) -> Sealer:
+    """What encrypts secrets: by the key that configuration gives, else by the one in the data directory."""
+    from orchestrator.stores.key_ring import KeyFile, given_keys
+    from orchestrator.stores.sealing import AesSealer
+
+    if settings.encryption_key is not None:
+        return AesSealer(given_keys(settings.encryption_key.get_secret_value()))
+    return AesSealer(KeyFile(data_dir / SECRET_KEY_FILE, shared=isinstance(settings.database, PostgresDatabase)))
+
+
+async def _look_for_keys(engine: Engine) -> None:
+    """Say at once which keys of stored secrets are not here: jobs that need them fail, all others run."""
+    missing = frozenset[str]() if engine.vault is None else await engine.vault.missing_keys()
+    if missing:
+        log.error(
+            "the key of stored secrets is not here, and jobs that name them will fail: put it back, see docs/secrets.md",
+            extra={"missing_keys": sorted(missing)},
+        )
 
 
 def _context(
@@ -338,6 +376,8 @@ def _context(
         metrics_text=metrics.render,
         readiness=lambda: _readiness(engine, cache),
         limits=_limits(settings, engine, cache, metrics) if settings.rate_limit_enabled else None,
+        shelf=engine.shelf,
+        vault=engine.vault,
         metrics_public=settings.metrics_public,
     )
 

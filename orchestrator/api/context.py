@@ -12,11 +12,13 @@ from orchestrator.contracts.cache import KeyValue
 from orchestrator.contracts.clock import Clock
 from orchestrator.contracts.observer import Observer
 from orchestrator.contracts.store import Store
+from orchestrator.jobs.artifacts import Shelf
 from orchestrator.jobs.cancel import Canceller
 from orchestrator.jobs.feed import Feed
 from orchestrator.jobs.registrar import Registrar
 from orchestrator.jobs.requeue import Requeuer
 from orchestrator.jobs.submit import Submitter
+from orchestrator.jobs.vault import Vault
 from orchestrator.model.backlog import Backlog
 from orchestrator.model.json import Json
 
@@ -45,7 +47,7 @@ class ApiContext:
     `cache` is this process's own: it decides whose token is taken. `limits` None: requests are not counted.
     `metrics_text` renders a scrape from the backlog (None: the store does not answer) and whether the store can be written;
     it may block.
-    `allowed_origins` are pages on other hosts that may open WebSockets, as browsers write them: `https://host[:port]`.
+    `shelf` None: no artifact lies here. `allowed_origins` are pages on other hosts that may open WebSockets, as browsers write them: `https://host[:port]`.
     """
 
     store: Store
@@ -60,6 +62,8 @@ class ApiContext:
     metrics_text: Callable[[Backlog | None, bool], bytes]
     readiness: Callable[[], Awaitable[Readiness]]
     limits: RequestLimits | None = None
+    shelf: Shelf | None = None
+    vault: Vault | None = None
     metrics_public: bool = False
     allowed_origins: frozenset[str] = frozenset()
     pulse: Pulse = field(default_factory=Pulse)

@@ -8,7 +8,7 @@ from typing import assert_never
 
 from orchestrator.api.context import ApiContext
 from orchestrator.api.payloads import encode
-from orchestrator.jobs.feed import Changed, Ended, Item, Lines
+from orchestrator.jobs.feed import Changed, Ended, Item, Lines, Progressed
 from orchestrator.model.documents import job_document, line_document
 from orchestrator.model.jobs import JobId
 
@@ -45,6 +45,8 @@ def _message(item: Item) -> bytes:
             return encode({"type": "lines", "lines": [line_document(line) for line in item.lines]})
         case Changed():
             return encode({"type": "status", "job": job_document(item.job)})
+        case Progressed():
+            return encode({"type": "progress", "job_id": item.job.id, "progress": item.job.progress})
         case Ended():
             return encode({"type": "end", "job": job_document(item.job)})
         case _:

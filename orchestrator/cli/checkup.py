@@ -4,30 +4,39 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import stat
 import subprocess
 import tempfile
 from collections.abc import Awaitable, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
+from typing import assert_never
 
 from orchestrator.cli.address import data_directory, find_server
 from orchestrator.cli.client import Client
-from orchestrator.config import PostgresDatabase, ServerSettings, load_settings
+from orchestrator.config import PostgresDatabase, ServerSettings, SqliteDatabase, load_settings
+from orchestrator.config.urls import DATABASE_FILE
 from orchestrator.contracts.executor import Availability
 from orchestrator.errors import CroniumError, InvalidError, UnavailableError
 from orchestrator.executors.docker import DockerSettings, open_docker_executor
+from orchestrator.executors.docker.hardening import Held, engine_findings
+from orchestrator.executors.docker.leftovers import Leftover, leftovers_at, remove_at
 from orchestrator.executors.process import ProcessSettings, open_process_executor
 from orchestrator.model.specs import ExecutorKind
-from orchestrator.places import find_interpreter, make_private, sdk_directory
+from orchestrator.places import KEY_FILE, find_interpreter, instance_of, make_private, sdk_directory
+from orchestrator.stores.sqlite import open_sqlite_store
+from orchestrator.stores.sqlite.lock import hold_lock
+from orchestrator.telemetry.clock import SystemClock
 
 VERSION_SECONDS = 10.0
 SERVER_SECONDS = 5.0
 BACKEND_SECONDS = 3.0
 INTERPRETERS = {"python3": "Python", "node": "Node", "bash": "Bash"}
+PATIENCE = timedelta(seconds=BACKEND_SECONDS)
 SDK_PARTS = ("python", "js", "bash")
 
 
@@ -61,6 +70,24 @@ class Checkup:
     checks: Sequence[Check]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unneeded:
+    """What a server left behind: on the engine, and directories of attempts."""
+
+    on_engine: Sequence[Leftover]
+    directories: Sequence[Path]
+    endpoint: str | None
+
+    def remove(self, wanted: frozenset[str]) -> frozenset[str]:
+        """Remove those of the names; return the names of those that are gone."""
+        gone = asyncio.run(remove_at(self.endpoint, [left for left in self.on_engine if left.name in wanted]))
+        for directory in self.directories:
+            if str(directory) in wanted:
+                shutil.rmtree(directory, ignore_errors=True)
+        removed = {str(directory) for directory in self.directories if not directory.exists()}
+        return frozenset({*(left.name for left in gone), *(removed & wanted)})
+
+
 def examine() -> Checkup:
     """Look at everything; the default executor works when it says so itself."""
     try:
@@ -74,6 +101,7 @@ def examine() -> Checkup:
             checks=list(_surroundings(data_directory(os.environ))),
         )
     executors = [_of(availability) for availability in asyncio.run(_executors(settings))]
+    engine = asyncio.run(_engine(settings)) if executors[-1].state is State.OK else []
     works = any(check.name == settings.executor and check.state is State.OK for check in executors)
     checks = [
         replace(check, state=State.BAD) if check.name == settings.executor and not works else check
@@ -81,7 +109,7 @@ def examine() -> Checkup:
     ]
     backends = asyncio.run(_backends(settings))
     works = works and all(check.state is State.OK for check in backends)
-    checks += [*backends, *_surroundings(settings.data_dir)]
+    checks += [*engine, *backends, *_surroundings(settings.data_dir)]
     return Checkup(executor=settings.executor, why=_why(settings), works=works, checks=checks)
 
 
@@ -115,6 +143,58 @@ async def _executors(settings: ServerSettings) -> list[Availability]:
         except InvalidError as error:
             found.append(Availability(kind=ExecutorKind.DOCKER, available=False, detail=error.message))
     return found
+
+
+async def _engine(settings: ServerSettings) -> list[Check]:
+    """What the Docker engine enforces for jobs. `bad` is what a usual engine does and this one does not."""
+    states = {Held.YES: State.OK, Held.NO: State.NO, Held.RISKY: State.BAD}
+    try:
+        findings = await engine_findings(settings.docker_endpoint)
+    except (UnavailableError, InvalidError) as error:
+        return [Check(name="engine", state=State.BAD, detail=error.message)]
+    return [Check(name=found.name, state=states[found.held], detail=found.detail) for found in findings]
+
+
+@contextmanager
+def find_unneeded(settings: ServerSettings) -> Iterator[Unneeded]:
+    """
+    What the server of these settings left behind and nobody needs. While the block is open no server can start there.
+
+    Raises `ConflictError` (`store_in_use`) while one runs: it may need anything; `UnavailableError` where the database
+    or the engine does not answer: then nobody can say what is needed.
+    """
+    key = settings.data_dir / KEY_FILE
+    if not key.exists():
+        raise InvalidError(f"{settings.data_dir} is not the data directory of a server: set CRONIUM_DATA_DIR.")
+    with hold_lock(settings.data_dir / DATABASE_FILE):
+        keep = asyncio.run(_processes(settings))
+        endpoint, installation = settings.docker_endpoint, instance_of(key.read_bytes())
+        yield Unneeded(
+            on_engine=asyncio.run(leftovers_at(endpoint, installation, keep)),
+            directories=[
+                entry
+                for entry in sorted((settings.data_dir / "attempts").glob("*"))
+                if entry.name.partition(".")[0] not in keep
+            ],
+            endpoint=endpoint,
+        )
+
+
+async def _processes(settings: ServerSettings) -> frozenset[str]:
+    """The names of the processes whose jobs are not ended: they run, or their results are still to be collected."""
+    match settings.database:
+        case SqliteDatabase(path=path):
+            if path is None or not path.exists():
+                return frozenset()
+            opening = open_sqlite_store(path, clock=SystemClock(), exclusive=path != settings.data_dir / DATABASE_FILE)
+        case PostgresDatabase(url=url):
+            from orchestrator.stores.postgres import open_postgres_store
+
+            opening = open_postgres_store(url.reveal(), clock=SystemClock(), patience=PATIENCE, pool_size=1)
+        case never:
+            assert_never(never)
+    async with opening as store, store.read() as repos:
+        return await repos.jobs.processes()
 
 
 async def _backends(settings: ServerSettings) -> list[Check]:

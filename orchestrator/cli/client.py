@@ -51,7 +51,7 @@ class Client:
 
     def get(self, path: str, query: Query | None = None) -> dict[str, Json]:
         """The answer to `GET /api/v3{path}`."""
-        with self._asked("GET", _target(path, query)) as response:
+        with self.asked("GET", _target(path, query)) as response:
             return _document(_whole(response))
 
     def post(self, path: str, body: Json = None, *, idempotency_key: str | None = None) -> dict[str, Json]:
@@ -60,7 +60,21 @@ class Client:
 
         Whoever gives it an idempotency key may call again with the same.
         """
-        with self._asked("POST", _target(path, None), body=body, idempotency_key=idempotency_key) as response:
+        with self.asked("POST", _target(path, None), body=body, idempotency_key=idempotency_key) as response:
+            return _document(_whole(response))
+
+    def put(
+        self, path: str, body: Json, query: Query | None = None, *, headers: Mapping[str, str] | None = None
+    ) -> dict[str, Json]:
+        """The answer to `PUT /api/v3{path}`, with the conditions that `headers` name."""
+        with self.asked("PUT", _target(path, query), body=body, headers=headers) as response:
+            return _document(_whole(response))
+
+    def delete(
+        self, path: str, query: Query | None = None, *, headers: Mapping[str, str] | None = None
+    ) -> dict[str, Json]:
+        """The answer to `DELETE /api/v3{path}`, with the conditions that `headers` name."""
+        with self.asked("DELETE", _target(path, query), headers=headers) as response:
             return _document(_whole(response))
 
     def stream(self, path: str, query: Query | None = None) -> Generator[dict[str, Json], None, None]:
@@ -70,13 +84,13 @@ class Client:
         Ends when the server ends the answer, and when the connection is cut or silent for too long: the caller, who
         knows the last object, decides whether to ask again.
         """
-        with self._asked("GET", _target(path, query), accept="application/x-ndjson") as response:
+        with self.asked("GET", _target(path, query), accept="application/x-ndjson") as response:
             for line in _stream_lines(response):
                 if line.strip():
                     yield _document(line)
 
     @contextmanager
-    def _asked(
+    def asked(
         self,
         method: str,
         target: str,
@@ -84,12 +98,13 @@ class Client:
         body: Json = None,
         accept: str = "application/json",
         idempotency_key: str | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> Iterator[HTTPResponse]:
         """A response with a status of success, headers read, body not."""
         idle = IDLE_SECONDS if accept == "application/x-ndjson" else self.timeout_seconds
         connection = _connection(self.address, self.timeout_seconds)
         try:
-            more = {} if idempotency_key is None else {"Idempotency-Key": idempotency_key}
+            more = dict(headers or {}) | ({} if idempotency_key is None else {"Idempotency-Key": idempotency_key})
             response = self._send(connection, method, target, body=body, headers={"Accept": accept, **more})
             if connection.sock is not None:
                 connection.sock.settimeout(idle)
@@ -105,7 +120,7 @@ class Client:
         if self.address.token is not None:
             headers["Authorization"] = f"Bearer {self.address.token}"
         data = None
-        if method == "POST":
+        if method in ("POST", "PUT"):
             headers["Content-Type"] = "application/json"
             data = json.dumps(body).encode("ascii") if body is not None else b""
         try:

@@ -50,12 +50,17 @@ SECTIONS: Mapping[str, Mapping[str, Entry]] = {
         "submit": Entry(at="orchestrator.cli.submit:submit", help="Submit a script or a job file and follow it."),
         "jobs": Entry(at="orchestrator.cli.jobs:jobs", help="List jobs, newest first; show or cancel one."),
         "logs": Entry(at="orchestrator.cli.logs:logs", help="Print the output of a job."),
+        "artifacts": Entry(at="orchestrator.cli.artifacts:artifacts", help="List and fetch the files that a job left."),
         "watch": Entry(at="orchestrator.cli.watch:watch", help="Follow a job to its end."),
         "why": Entry(at="orchestrator.cli.why:why", help="Tell what happened to a job, and what it waits for."),
         "cancel": Entry(at="orchestrator.cli.cancel:cancel", help="End jobs."),
     },
     "Events of a server": {
         "events": Entry(at="orchestrator.cli.events:events", help="List events; create, run, pause or show one."),
+        "secrets": Entry(at="orchestrator.cli.secrets:secrets", help="Set, list and delete what scripts are to hide."),
+        "variables": Entry(
+            at="orchestrator.cli.variables:variables", help="List, read and change values that scripts share."
+        ),
     },
 }
 COMMANDS = {name: entry for section in SECTIONS.values() for name, entry in section.items()}

@@ -27,6 +27,7 @@ Examples:
 @click.option("--lang", type=click.Choice(["python", "node", "bash", "shell"]), help="Language of FILE, or of stdin.")
 @click.option("--image", metavar="IMAGE", help="Run in a container of this image instead of here.")
 @click.option("--timeout", metavar="DURATION", help="End the script after this time (90s, 5m, 2h).")
+@click.option("--artifacts", metavar="DIR", help="Copy what it leaves in $CRONIUM_ARTIFACTS to DIR.")
 @click.option("--json", "as_json", is_flag=True, help="Print the job as JSON on stdout; its output goes to stderr.")
 @click.option("--ephemeral", is_flag=True, help="Keep nothing: no history, no variables.")
 @click.option("--no-progress", is_flag=True, help="No progress display, also on a terminal.")
@@ -37,6 +38,7 @@ def run(
     lang: str | None,
     image: str | None,
     timeout: str | None,
+    artifacts: str | None,
     as_json: bool,
     ephemeral: bool,
     no_progress: bool,
@@ -56,6 +58,7 @@ def run(
         language=lang,
         image=image,
         timeout=timeout,
+        artifacts=artifacts,
         as_json=as_json,
         ephemeral=ephemeral,
         progress=not no_progress and sys.stderr.isatty(),

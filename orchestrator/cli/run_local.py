@@ -16,6 +16,7 @@ from orchestrator.app import EngineSettings, open_local_engine
 from orchestrator.cli.descriptors import STDERR, STDOUT, say, write_all
 from orchestrator.cli.failures import EXIT_FAILURE, EXIT_PIPE
 from orchestrator.cli.interruption import Interruption
+from orchestrator.cli.run_artifacts import copy_artifacts
 from orchestrator.cli.script import read_script, read_text
 from orchestrator.cli.show import Canvas, ScriptShow, WorkflowShow
 from orchestrator.errors import InvalidError
@@ -62,6 +63,7 @@ class RunRequest:
     ephemeral: bool
     progress: bool
     is_workflow: bool
+    artifacts: str | None = None
 
 
 def execute(request: RunRequest) -> int:
@@ -141,6 +143,10 @@ def _settings(request: RunRequest, kinds: set[ExecutorKind]) -> Iterator[EngineS
             workdir=Path.cwd(),
             stdin=0 if not request.is_workflow and request.file != "-" else None,
             docker_endpoint=os.environ.get("CRONIUM_DOCKER_ENDPOINT"),
+            registry_auth_file=Path(file) if (file := os.environ.get("CRONIUM_REGISTRY_AUTH_FILE")) else None,
+            allowed_volumes=tuple(
+                place.strip() for place in os.environ.get("CRONIUM_ALLOWED_VOLUMES", "").split(",") if place.strip()
+            ),
         )
     finally:
         shutil.rmtree(own, ignore_errors=True)
@@ -177,6 +183,8 @@ async def _run_script(request: RunRequest, spec: JobSpec, settings: EngineSettin
         if show.closed:  # it was settled before it had ended
             async with engine.store.read() as repos:
                 job = await repos.jobs.get(job.id)
+        if request.artifacts is not None:
+            await copy_artifacts(engine, [job], Path(request.artifacts))
     if job.message and job.reason is not Reason.EXIT_CODE:
         say(f"cronium: {job.message}")
     if request.as_json and (refused := _deliver(json.dumps(job_document(job), ensure_ascii=False))):
@@ -243,6 +251,8 @@ async def _run_workflow(
             await engine.dispatcher.cancel_all()
         async with engine.store.read() as repos:
             jobs = await repos.jobs.of_run(run.id)
+        if request.artifacts is not None:
+            await copy_artifacts(engine, jobs, Path(request.artifacts))
     show.summary(run, jobs)
     if refused := _deliver(json.dumps(run_document(run, jobs), ensure_ascii=False, indent=2)):
         return refused

@@ -16,6 +16,8 @@ from orchestrator.config.settings import ServerSettings
 PREFIX = "CRONIUM_"
 FILE_SUFFIX = "_FILE"
 WELL_KNOWN = {"database_url": "DATABASE_URL", "valkey_url": "VALKEY_URL"}
+# Relative to where they are written.
+PATHS = ("data_dir", "registry_auth_file", "package_pip_config", "package_npm_config")
 DEFAULTS_IN_WORDS = {
     "data_dir": "`$XDG_DATA_HOME/cronium`, else `~/.local/share/cronium`",
     "database_url": "`cronium.db` in `data_dir`",

@@ -12,7 +12,7 @@ from pydantic_core import ErrorDetails
 from orchestrator.config.checks import check, say
 from orchestrator.config.environment import read_environment
 from orchestrator.config.files import read_file, read_project_file, read_user_file
-from orchestrator.config.keys import SETTINGS, unknown_key
+from orchestrator.config.keys import PATHS, SETTINGS, unknown_key
 from orchestrator.config.layers import Given, Layer, fault
 from orchestrator.config.settings import ServerSettings, default_data_dir, home_directory
 from orchestrator.errors import Fault, InvalidError
@@ -100,7 +100,7 @@ def _nested(values: Mapping[str, object]) -> dict[str, object]:
 
 def _value(item: Given, env: Mapping[str, str]) -> object:
     """A value as it is meant: a path is relative to where it was written, and `~/` is the home directory."""
-    if item.key != "data_dir" or not isinstance(item.value, str | Path) or not str(item.value):
+    if item.key not in PATHS or not isinstance(item.value, str | Path) or not str(item.value):
         return item.value
     home = home_directory(env)
     text = str(item.value)

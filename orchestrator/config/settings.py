@@ -11,7 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, SecretStr
 
 from orchestrator.config.urls import (
     CacheDriver,
@@ -23,10 +23,12 @@ from orchestrator.config.urls import (
     parse_database,
 )
 from orchestrator.errors import InvalidError
+from orchestrator.model.outbound import OutboundRule, parse_outbound_rules
 from orchestrator.model.specs import ExecutorKind, Language
 
 WHOLE = re.compile(r"[-+]?[0-9]{1,18}")
 NUMBER = re.compile(r"[-+]?(?:[0-9]{1,18}(?:\.[0-9]{0,18})?|\.[0-9]{1,18})")
+VOLUME = re.compile(r"/[^\x00-\x1f\x7f:,]{0,4000}|[A-Za-z0-9][A-Za-z0-9_.-]{0,254}")
 YEAR_SECONDS = 365 * 24 * 3600
 DRIVERS: Mapping[str, tuple[StoreDriver, CacheDriver]] = {
     "standalone": ("sqlite", "memory"),
@@ -57,9 +59,30 @@ def _path(value: object) -> Path:
     raise ValueError("must be a path")
 
 
+def _volume_list(value: str) -> str:
+    for place in parse_volume_list(value):
+        if not VOLUME.fullmatch(place) or "//" in place or {".", ".."} & {*place.split("/")}:
+            raise ValueError(
+                "must be absolute paths without `.` and `..`, or names of volumes, with commas between them"
+            )
+    return value
+
+
+def _outbound_rules(value: str) -> str:
+    parse_outbound_rules(value)
+    return value
+
+
+def parse_volume_list(text: str) -> tuple[str, ...]:
+    """`/srv/data, models` as `("/srv/data", "models")`."""
+    return tuple(place.strip() for place in text.split(","))
+
+
 Whole = Annotated[int, BeforeValidator(_whole)]
 Seconds = Annotated[float, BeforeValidator(_seconds)]
 Text = Annotated[str, Field(min_length=1)]
+VolumeList = Annotated[str, AfterValidator(_volume_list)]
+OutboundRules = Annotated[str, AfterValidator(_outbound_rules)]
 
 
 class ImageSettings(BaseModel):
@@ -123,7 +146,43 @@ class ServerSettings(BaseModel):
     process_jobs: Whole = Field(16, ge=0, le=100_000, description="Process jobs at once.")
     docker_jobs: Whole = Field(8, ge=0, le=100_000, description="Docker jobs at once.")
     docker_endpoint: Text | None = Field(None, description="The Docker engine.")
+    warm_containers: Whole = Field(
+        0,
+        ge=0,
+        le=1000,
+        description="Containers at most that are started beforehand and wait for a job, for what was run in the last ten "
+        "minutes; 0: none.",
+    )
+    registry_auth_file: Annotated[Path, BeforeValidator(_path)] | None = Field(
+        None,
+        description="File with what logs in at registries, as `docker login` writes it (`config.json`); read at each "
+        "pull. In a file: relative to that file.",
+    )
+    allowed_volumes: VolumeList | None = Field(
+        None,
+        description="What jobs may mount (`volumes`), read-only: absolute paths, each with what is below it, and names of "
+        "volumes, with commas between them. Unset: nothing.",
+    )
     images: ImageSettings = Field(ImageSettings(), description="Default images.")
+    package_cache_bytes: Whole = Field(
+        2 * 1024 * 1024 * 1024,
+        ge=1024 * 1024,
+        description="Room on disk for the `packages` of jobs; those not used for longest go first.",
+    )
+    package_network: Text = Field("bridge", description="Docker network with which packages are installed.")
+    package_scripts: bool = Field(
+        default=False,
+        description="Whether packages may run code of their own while they are installed: builds from source, npm's "
+        "install scripts.",
+    )
+    package_pip_config: Annotated[Path, BeforeValidator(_path)] | None = Field(
+        None,
+        description="`pip.conf` for installing packages, such as with an index and its password; jobs do not see it.",
+    )
+    package_npm_config: Annotated[Path, BeforeValidator(_path)] | None = Field(
+        None,
+        description="`npmrc` for installing packages, such as with a registry and its token; jobs do not see it.",
+    )
     setup_timeout_seconds: Seconds = Field(
         600, gt=0, le=YEAR_SECONDS, description="Longest preparing and starting of a job."
     )
@@ -137,6 +196,21 @@ class ServerSettings(BaseModel):
     )
     log_max_bytes: Whole = Field(50 * 1024 * 1024, ge=1024, description="Output kept per job.")
     log_max_lines: Whole = Field(1_000_000, ge=100, description="Lines kept per job.")
+    artifact_max_bytes: Whole = Field(
+        256 * 1024 * 1024, ge=0, description="Artifacts kept per job, in bytes; a script that leaves more is ended."
+    )
+    artifact_max_files: Whole = Field(
+        1000, ge=0, le=100_000, description="Artifacts kept per job; a script that leaves more files is ended."
+    )
+    artifact_retention_days: Whole = Field(
+        30, ge=1, le=36_500, description="How long artifacts are kept after the end of their job."
+    )
+    encryption_key: SecretStr | None = Field(
+        None,
+        description="Key that secrets are encrypted with: 32 random bytes in base64 or hexadecimal; further keys behind it, "
+        "with commas between them, open what was encrypted before. Unset: `secret.key` in `data_dir`, made at the first "
+        "use.",
+    )
     rate_limit_enabled: bool = Field(default=True, description="Whether requests are limited at all.")
     rate_limit_per_minute: Whole = Field(
         6000, ge=1, le=1_000_000, description="Requests of one token, or of one address without one, in a minute."
@@ -144,10 +218,21 @@ class ServerSettings(BaseModel):
     rate_limit_failed_logins_per_minute: Whole = Field(
         30, ge=1, le=1_000_000, description="Refused tokens of one address in a minute."
     )
+    runtime_rate_limit_per_minute: Whole = Field(
+        1000, ge=1, le=1_000_000, description="Requests to the runtime API of one attempt of a job in a minute."
+    )
     rate_limit_backend: CacheDriver = Field(
         "memory",
         description="Where requests are counted: `memory` (each server for itself, in either mode) or `valkey` "
         "(servers count together; needs `valkey_url`).",
+    )
+    outbound_allow: OutboundRules | None = Field(
+        None,
+        description="Where Cronium itself may send to besides public addresses (failure webhooks): networks, addresses, "
+        "host names, `*.domain`, with commas between them; all but networks may have a `:port`.",
+    )
+    outbound_deny: OutboundRules | None = Field(
+        None, description="Where it may not, public or allowed: written as `outbound_allow`, and stronger."
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="The server's own log.")
     log_format: Literal["json", "text"] = Field("json", description="Format of the server's own log.")
@@ -169,6 +254,18 @@ class ServerSettings(BaseModel):
     @property
     def slots(self) -> Mapping[ExecutorKind, int]:
         return {ExecutorKind.PROCESS: self.process_jobs, ExecutorKind.DOCKER: self.docker_jobs}
+
+    @property
+    def volumes_allowed(self) -> tuple[str, ...]:
+        return () if self.allowed_volumes is None else parse_volume_list(self.allowed_volumes)
+
+    @property
+    def allowed_outbound(self) -> tuple[OutboundRule, ...]:
+        return () if self.outbound_allow is None else parse_outbound_rules(self.outbound_allow)
+
+    @property
+    def denied_outbound(self) -> tuple[OutboundRule, ...]:
+        return () if self.outbound_deny is None else parse_outbound_rules(self.outbound_deny)
 
     @property
     def grace(self) -> timedelta:

@@ -76,13 +76,13 @@ class ProcessSpec:
     `stdin` is a file descriptor the script reads (None: an empty input). `tied` processes end when this orchestrator
     does, even if it is killed; others outlive it. `artifacts` is a directory on this machine that the script may
     write, at `Placement.artifacts` (None: there is none). The fields from `image` on mean something to executors that isolate; `language` is that
-    of the `packages`.
+    of the `packages`, `requires_python` what the script says of the version it needs; `notes` are told to the `Setup`.
     """
 
     name: str
     directory: Path
     argv: Sequence[str]
-    env: Mapping[str, str]
+    env: Mapping[str, str] = field(repr=False)  # secrets are in it
     workdir: str
     labels: Mapping[str, str] = field(default_factory=dict)
     stdin: int | None = None
@@ -94,6 +94,8 @@ class ProcessSpec:
     network: str = "none"
     language: Language = Language.SHELL
     packages: Sequence[str] = ()
+    requires_python: str = ""
+    notes: Sequence[str] = ()
     volumes: Sequence[Volume] = ()
     workspace: Workspace = Workspace.TMPFS
     warm: bool = True

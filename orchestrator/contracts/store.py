@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Generic, Protocol, TypeVar
 
+from orchestrator.model.artifacts import Artifact
 from orchestrator.model.backlog import Lane, Waiting
 from orchestrator.model.events import Event, EventStatus
 from orchestrator.model.instances import Instance
@@ -21,9 +22,10 @@ from orchestrator.model.jobs import Claim, EventId, Job, JobId, JobStatus, Reaso
 from orchestrator.model.journal import Entry, EntryKind
 from orchestrator.model.json import Json
 from orchestrator.model.logs import Cursor, Line
+from orchestrator.model.secrets import Grant, SealedValue, Secret
 from orchestrator.model.specs import ExecutorKind
 from orchestrator.model.tokens import Token
-from orchestrator.model.variables import Variable
+from orchestrator.model.variables import MAX_VARIABLES, Variable
 from orchestrator.model.workflows import Run, RunStatus
 
 ItemT = TypeVar("ItemT")
@@ -261,6 +263,36 @@ class LogRepository(Protocol):
         ...
 
 
+class ArtifactRepository(Protocol):
+    """Which files jobs left: of each job those of the latest attempt that has ended."""
+
+    async def replace(self, job_id: JobId, artifacts: Sequence[Artifact]) -> None:
+        """
+        Make these the artifacts of a job, instead of those of its earlier attempts.
+
+        In the transaction that ends the attempt, behind the write that is fenced.
+        """
+        ...
+
+    async def get(self, job_id: JobId, name: str) -> Artifact | None: ...
+
+    async def page(self, job_id: JobId, *, after: str | None, limit: int) -> Page[Artifact]:
+        """List a job's artifacts by name, in the order of code points. Any text will do for a cursor."""
+        ...
+
+    async def made_before(self, moment_: datetime, *, limit: int) -> list[JobId]:
+        """
+        The jobs of the `limit` artifacts that were made the longest before a moment, in that order, each once.
+
+        Empty only when there is none.
+        """
+        ...
+
+    async def forget(self, job_id: JobId) -> None:
+        """Remove the job's artifacts from the list; does nothing where there are none."""
+        ...
+
+
 class JournalRepository(Protocol):
     """What happened, per subject, numbered without gaps."""
 
@@ -276,12 +308,137 @@ class JournalRepository(Protocol):
 
 
 class VariableRepository(Protocol):
-    """Variables by scope and key."""
+    """Variables by scope and key, and what scripts were answered when they wrote."""
 
     async def get(self, scope: str, key: str) -> Variable | None: ...
 
-    async def set(self, scope: str, key: str, value: Json, *, at: datetime) -> Variable:
-        """Write the value and return it with its new version."""
+    async def lock(self, scope: str, key: str) -> Variable | None:
+        """As `get`, but nobody else writes, creates or deletes this variable before the transaction ends."""
+        ...
+
+    async def set(
+        self,
+        scope: str,
+        key: str,
+        value: Json,
+        *,
+        at: datetime,
+        by: str | None = None,
+        description: str | None = None,
+        most: int = MAX_VARIABLES,
+    ) -> Variable:
+        """
+        Write the value and return it with its new version; a description of None keeps the one there is.
+
+        Raises `ConflictError` (`too_many_variables`) for a new key in a scope that holds `most`.
+        """
+        ...
+
+    async def delete(self, scope: str, key: str) -> Variable | None:
+        """Remove the variable and return what it was; None where there was none."""
+        ...
+
+    async def page(self, scope: str, *, prefix: str, after: str | None, limit: int) -> Page[Variable]:
+        """
+        List the variables whose key begins with `prefix` by key, in the order of code points.
+
+        A page of large values holds fewer than `limit`, but at least one. Any text will do for a cursor.
+        """
+        ...
+
+    async def hold_attempt(self, job_id: JobId, attempt: int) -> None:
+        """
+        Keep the attempt from ending before this transaction, which writes for it, and its writes apart from each other.
+
+        Raises `LeaseLostError` when the attempt is over.
+        """
+        ...
+
+    async def answer_of(self, job_id: JobId, attempt: int, key: str, digest: bytes) -> dict[str, Json] | None:
+        """
+        What the attempt's request of this idempotency key was answered; None when there was none.
+
+        Raises `ConflictError` (`idempotency_key_reused`) if that was another request: one with another digest.
+        """
+        ...
+
+    async def keep_answer(
+        self, job_id: JobId, attempt: int, key: str, digest: bytes, answer: Mapping[str, Json]
+    ) -> None:
+        """Keep what a request is answered, in the transaction of what it does; after `hold_attempt` and `answer_of`."""
+        ...
+
+    async def forget_answers(self) -> int:
+        """Forget what attempts that are over were answered; how many answers those were."""
+        ...
+
+
+class SecretRepository(Protocol):
+    """
+    Secrets by scope and name, the versions of their values under encryption, and which attempt was given which.
+
+    A value is current while its secret has its version.
+    """
+
+    async def occupy_key(self, proposed: str) -> str:
+        """
+        The id of the key that values are sealed with: `proposed` where there was none, or no value is left.
+
+        Nobody changes it until the end of the transaction.
+        """
+        ...
+
+    async def set_key(self, key_id: str) -> None:
+        """From now on values are sealed with this key. In a transaction that has occupied it."""
+        ...
+
+    async def key_ids(self) -> frozenset[str]:
+        """The ids of the keys that stored values need."""
+        ...
+
+    async def write(self, scope: str, name: str, *, description: str | None, at: datetime) -> Secret:
+        """
+        Make a secret, or the next version of one that is there; a description of None leaves the one there is.
+
+        The caller keeps a value of that version, in the same transaction. Versions are never given out again while a
+        value of theirs is there.
+        """
+        ...
+
+    async def keep(self, value: SealedValue) -> None: ...
+
+    async def get(self, scope: str, name: str) -> Secret | None: ...
+
+    async def page(self, scope: str | None, *, after: str | None, limit: int) -> Page[Secret]:
+        """List secrets by scope and name, in the order of code points: of one scope, or all. Any text will do for a cursor."""
+        ...
+
+    async def delete(self, scope: str, name: str) -> bool:
+        """Whether there was one. Its values stay until they are pruned."""
+        ...
+
+    async def use(self, scope: str, name: str, *, at: datetime) -> Secret | None:
+        """Note that a secret was used and return it. Nobody writes or deletes it until the end of the transaction."""
+        ...
+
+    async def grant(self, job_id: JobId, attempt: int, grants: Sequence[Grant]) -> None:
+        """Record what an attempt is given, instead of what was recorded of it before. In a transaction that has used it."""
+        ...
+
+    async def granted(self, job_id: JobId, attempt: int) -> list[tuple[str, SealedValue]]:
+        """What an attempt was given, in the versions it was given: variables and sealed values."""
+        ...
+
+    async def prune(self) -> None:
+        """Forget the grants of attempts that are over, and the values that are neither current nor granted."""
+        ...
+
+    async def under_other_keys(self, key_id: str, *, limit: int) -> list[SealedValue]:
+        """Values that are wrapped by another key, locked to others until the end of the transaction."""
+        ...
+
+    async def rewrap(self, value: SealedValue) -> None:
+        """Store the key and the wrapping of a value."""
         ...
 
 
@@ -477,9 +634,13 @@ class Repositories(Protocol):
     @property
     def logs(self) -> LogRepository: ...
     @property
+    def artifacts(self) -> ArtifactRepository: ...
+    @property
     def journal(self) -> JournalRepository: ...
     @property
     def variables(self) -> VariableRepository: ...
+    @property
+    def secrets(self) -> SecretRepository: ...
     @property
     def tokens(self) -> TokenRepository: ...
     @property

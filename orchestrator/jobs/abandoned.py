@@ -11,6 +11,7 @@ from orchestrator.contracts.clock import Clock
 from orchestrator.contracts.executor import Executor
 from orchestrator.contracts.store import JobFilter, Outcome, Store
 from orchestrator.errors import ConflictError
+from orchestrator.jobs.artifacts import NOTHING, Shelf
 from orchestrator.jobs.environment import Surroundings, clean
 from orchestrator.jobs.finish import announce_follow_up, finish
 from orchestrator.model.jobs import Claim, JobStatus, Reason
@@ -33,6 +34,7 @@ class Settler:
     surroundings: Surroundings
     owner: str
     is_gone: Callable[[str], bool]
+    shelf: Shelf | None = None
 
     async def settle(self) -> None:
         """Look once at what is not final and belongs to a queue whose command is gone."""
@@ -56,7 +58,9 @@ class Settler:
         process = await executor.attach(claim.process) if claim.process else None
         if process is not None:
             await process.remove()
-        await finish(self.store, self.clock, claim, self._lost(), by=self.owner)
+        left = self.surroundings.artifacts(claim.job)
+        taken = NOTHING if self.shelf is None else await self.shelf.take(claim, left, at=self.clock.now())
+        await finish(self.store, self.clock, claim, self._lost(), taken.artifacts, by=self.owner)
         await asyncio.to_thread(clean, claim.job, self.surroundings)
 
     async def _settle_queued(self, queue: str) -> None:

@@ -8,13 +8,19 @@ from orchestrator.jobs.faults import Reading, kind_of, near, shown
 from orchestrator.model.json import Json
 from orchestrator.model.specs import Volume, Workspace
 
-PACKAGE = re.compile(r"[A-Za-z0-9@][^\x00-\x1f\x7f]{0,299}")
+# A name, for npm with its scope, and what follows it; no address and no path, which nobody has looked through.
+PACKAGE = re.compile(
+    r"(?:@[A-Za-z0-9~_-][A-Za-z0-9._~-]{0,99}/)?[A-Za-z0-9][A-Za-z0-9._-]{0,199}(?:[\[<>=!~;@( ][^/\\:\x00-\x1f\x7f]{0,299})?"
+)
 VOLUME_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,254}")
 PATH = re.compile(r"/[^\x00-\x1f\x7f:]{1,4000}")
 MAX_PACKAGES = 200
 MAX_VOLUMES = 50
 VOLUME_KEYS = ("source", "target")
 OURS = ("/cronium", "/run/cronium", "/workspace", "/tmp", "/artifacts", "/packages", "/proc", "/sys", "/dev")  # noqa: S108
+
+# Read-only in the place of what the engine has to make its own mounts in.
+ABOVE_OURS = ("/etc", "/run", "/sbin", "/usr", "/usr/sbin", "/var", "/var/run")
 
 
 def read_packages(value: Json, reading: Reading) -> tuple[str, ...] | None:
@@ -24,7 +30,9 @@ def read_packages(value: Json, reading: Reading) -> tuple[str, ...] | None:
         return None
     for index, item in enumerate(value):
         if not isinstance(item, str) or not PACKAGE.fullmatch(item):
-            reading.at(index).wrong("Must be a requirement such as `requests>=2.31` or `lodash@4`.")
+            reading.at(index).wrong(
+                "Must be a requirement such as `requests>=2.31` or `lodash@4`: a name that the index has, no address, no path."
+            )
     return tuple(item for item in value if isinstance(item, str))
 
 
@@ -64,16 +72,22 @@ def _checked(source: str, target: str, reading: Reading) -> Volume | None:
     if not PATH.fullmatch(source) and not VOLUME_NAME.fullmatch(source):
         reading.wrong("The source must be an absolute path, or the name of a volume.")
     elif not PATH.fullmatch(target) or _has_dots(source) or _has_dots(target):
-        reading.wrong("The target must be an absolute path such as /data, and neither may hold `.` or `..` steps.")
+        reading.wrong(
+            "The target must be an absolute path such as /data, and neither may hold `.`, `..` or empty steps."
+        )
     elif any(target == place or target.startswith(f"{place}/") for place in OURS):
         reading.wrong(f"{target} is taken by Cronium or the system: choose another target, such as /data.")
+    elif target in ABOVE_OURS:
+        reading.wrong(
+            f"{target} holds what every container needs: choose a directory in it, or another, such as /data."
+        )
     else:
         return Volume(source=source, target=target)
     return None
 
 
 def _has_dots(path: str) -> bool:
-    return any(part in (".", "..") for part in path.split("/"))
+    return "//" in path or any(part in (".", "..") for part in path.split("/"))
 
 
 def read_workspace(value: Json, reading: Reading) -> Workspace | None:

@@ -7,14 +7,15 @@ import hashlib
 import hmac
 import json
 import logging
-import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.contracts.executor import Placement, ProcessSpec
 from orchestrator.errors import StartFailedError
+from orchestrator.jobs.artifact_places import ARTIFACTS_ENDING, GIVEN, GivenFile, lay_out, make_artifacts, remove
+from orchestrator.jobs.inline_packages import Needs, needs_of
 from orchestrator.model.documents import time_text
 from orchestrator.model.jobs import EXECUTION_MODES, Job, JobId, Reason, process_name
 from orchestrator.model.specs import ExecutorKind, Language, Script
@@ -61,22 +62,30 @@ class Surroundings:
         """The attempt's directory on this machine."""
         return self.attempts / process_name(job.id, job.attempt)
 
+    def artifacts(self, job: Job) -> Path:
+        """The directory on this machine that the attempt's script may leave files in."""
+        return self.attempts / f"{process_name(job.id, job.attempt)}{ARTIFACTS_ENDING}"
+
 
 def token_digest(token: str) -> bytes:
     """What the store keeps of an attempt's token."""
     return hashlib.sha256(token.encode()).digest()
 
 
-def prepare(job: Job, around: Surroundings, placement: Placement) -> ProcessSpec:
+def prepare(job: Job, around: Surroundings, placement: Placement, *given: GivenFile) -> ProcessSpec:
     """
-    Fill the attempt's directory and say what to start. Blocking file work: call it in a thread.
+    Fill the attempt's directory, with the `given` files too, and say what to start. Blocking: call it in a thread.
 
     Raises `StartFailedError` where the script cannot be run here (`invalid`), saying what to do.
     """
     directory = around.directory(job)
-    _write_files(job, directory, around, placement)
-    workdir = job.spec.workdir or around.workdir or placement.workdir
-    if job.executor is ExecutorKind.PROCESS and workdir == placement.workdir:
+    needs = needs_of(job.spec) if job.executor is ExecutorKind.DOCKER else Needs()
+    _write_files(job, directory, around, placement, given)
+    if placement.artifacts:
+        make_artifacts(around.artifacts(job), others=job.executor is not ExecutorKind.PROCESS)
+    here = job.executor is ExecutorKind.PROCESS  # a directory of this machine is nothing to a container
+    workdir = job.spec.workdir or (around.workdir if here else None) or placement.workdir
+    if here and workdir == placement.workdir:
         Path(workdir).mkdir(mode=0o700, exist_ok=True)
     return ProcessSpec(
         name=process_name(job.id, job.attempt),
@@ -85,6 +94,7 @@ def prepare(job: Job, around: Surroundings, placement: Placement) -> ProcessSpec
         env=_environment(job, around, placement),
         workdir=workdir,
         labels={"job": job.id, "attempt": str(job.attempt)},
+        artifacts=around.artifacts(job) if placement.artifacts else None,
         stdin=around.stdin,
         tied=around.tied,
         limits=job.spec.limits,
@@ -92,7 +102,9 @@ def prepare(job: Job, around: Surroundings, placement: Placement) -> ProcessSpec
         pull=job.spec.pull,
         network=job.spec.network,
         language=job.spec.script.language,
-        packages=job.spec.packages,
+        packages=needs.packages,
+        requires_python=needs.requires_python,
+        notes=needs.notes,
         volumes=job.spec.volumes,
         workspace=job.spec.workspace,
         warm=job.spec.warm,
@@ -100,41 +112,28 @@ def prepare(job: Job, around: Surroundings, placement: Placement) -> ProcessSpec
 
 
 def clean(job: Job, around: Surroundings) -> None:
-    """Remove the attempt's directory; safe to repeat."""
-    _remove(around.directory(job))
+    """Remove the attempt's directory and that of its artifacts; safe to repeat."""
+    remove(around.directory(job))
+    try:
+        remove(around.artifacts(job))
+    except OSError as error:  # what another account's script closed to us is no reason to keep the job from its end
+        log.warning("artifacts cannot be removed", extra={"directory": str(error.filename), "error": str(error)})
 
 
 def sweep(around: Surroundings, keep: frozenset[str]) -> None:
     """Remove the directories of all attempts but those named. What cannot be removed is left, and logged."""
     for directory in around.attempts.iterdir():
-        if directory.name in keep:
+        if directory.name.removesuffix(ARTIFACTS_ENDING) in keep:
             continue
         try:
-            _remove(directory)
+            remove(directory)
         except OSError as error:
             log.warning("a leftover cannot be removed", extra={"directory": str(directory), "error": str(error)})
 
 
-def _remove(directory: Path) -> None:
-    """What scripts are given is read-only, and what they leave may be closed even to us: then open it first."""
-    if not directory.exists():
-        return
-    try:
-        shutil.rmtree(directory)
-    except PermissionError:
-        _open(directory)
-        shutil.rmtree(directory)
-
-
-def _open(directory: Path) -> None:
-    directory.chmod(0o700)
-    for place, names, _ in os.walk(directory):  # each is opened before the walk goes into it
-        for path in (Path(place, name) for name in names):
-            if not path.is_symlink():
-                path.chmod(0o700)
-
-
-def _write_files(job: Job, directory: Path, around: Surroundings, placement: Placement) -> None:
+def _write_files(
+    job: Job, directory: Path, around: Surroundings, placement: Placement, given: Sequence[GivenFile]
+) -> None:
     """Files are 0444 and directories 0555: a script in a container runs as another user, and may read only."""
     clean(job, around)
     directory.mkdir(parents=True)
@@ -143,6 +142,8 @@ def _write_files(job: Job, directory: Path, around: Surroundings, placement: Pla
         _write(directory / file_name(script), script.text)
     if job.input is not None:
         _write(directory / "input.json", json.dumps(job.input, ensure_ascii=False))
+    if job.spec.artifacts:
+        lay_out(given, directory / GIVEN)
     if placement.sdk is None:
         shutil.copytree(around.sdk, directory / "sdk", ignore=shutil.ignore_patterns("__pycache__", "node_modules"))
         for path in (directory / "sdk").rglob("*"):
@@ -210,6 +211,10 @@ def _environment(job: Job, around: Surroundings, placement: Placement) -> dict[s
         "CRONIUM_ATTEMPT": str(job.attempt),
         "CRONIUM_EXECUTION_MODE": EXECUTION_MODES[job.executor],
     }
+    if placement.artifacts:
+        env["CRONIUM_ARTIFACTS"] = placement.artifacts
+    if job.spec.artifacts:
+        env["CRONIUM_FILES"] = f"{placement.files}/{GIVEN}"
     return env
 
 

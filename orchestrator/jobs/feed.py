@@ -38,13 +38,20 @@ class Changed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Progressed:
+    """The script said how far it is; of what it says in a moment not every word comes."""
+
+    job: Job
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Ended:
     """The job is final and every line was given."""
 
     job: Job
 
 
-Item: TypeAlias = Lines | Changed | Ended
+Item: TypeAlias = Lines | Changed | Progressed | Ended
 
 
 class Onlooker(Protocol):
@@ -154,6 +161,11 @@ class Feed:
             topic.told += 1
             _wake(topic)
 
+    def progressed(self, job_id: JobId) -> None:
+        """The progress of a job was stored: here or elsewhere watchers look at the store."""
+        self.heard(job_id)
+        self._tell(job_id)
+
     def heard_everything(self) -> None:
         """Any job may have news."""
         for job_id in tuple(self._topics):
@@ -198,6 +210,9 @@ class Feed:
                 shown = job
                 if not job.status.is_final:
                     yield Changed(job=job)
+            elif job.progress != shown.progress:
+                shown = job
+                yield Progressed(job=job)
             while lines := await self._lines(job, topic, position):
                 yield Lines(lines=lines)
                 position = lines[-1].seq

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from orchestrator.contracts.clock import Clock
 from orchestrator.contracts.executor import Exit
 from orchestrator.contracts.store import Outcome, Repositories, Store
+from orchestrator.model.artifacts import Artifact
 from orchestrator.model.jobs import Claim, Job, JobId, JobStatus, Reason, Timings
 from orchestrator.model.journal import EntryKind
 from orchestrator.model.json import Json
@@ -30,22 +32,39 @@ class Ending:
 CANCELLED = Ending(status=JobStatus.CANCELLED, reason=Reason.CANCELLED, message="Cancelled.")
 
 
-async def finish(store: Store, clock: Clock, claim: Claim, outcome: Outcome, *, by: str) -> Job:
-    """Record the outcome of a claimed job. Raises `LeaseLostError` when somebody else supervises it now."""
+async def finish(
+    store: Store, clock: Clock, claim: Claim, outcome: Outcome, left: Sequence[Artifact] = (), *, by: str
+) -> Job:
+    """
+    Record the outcome of a claimed job, and what it left.
+
+    Raises `LeaseLostError` when somebody else supervises it now.
+    """
     async with store.begin() as repos:
         job = await repos.jobs.finish(claim, outcome)
+        await _record(repos, claim, left)
         await announce_follow_up(repos, job, at=clock.now(), by=by)
     return job
 
 
-async def retry(store: Store, clock: Clock, claim: Claim, outcome: Outcome, delay: timedelta, *, by: str) -> Job:
+async def retry(
+    store: Store,
+    clock: Clock,
+    claim: Claim,
+    outcome: Outcome,
+    delay: timedelta,
+    left: Sequence[Artifact] = (),
+    *,
+    by: str,
+) -> Job:
     """
-    Give a job whose attempt failed back to the queue, for another one after `delay`.
+    Give a job whose attempt failed back to the queue, for another one after `delay`; record what the attempt left.
 
     Raises `LeaseLostError` as `finish` does. A job whose cancelling was requested meanwhile ends here.
     """
     async with store.begin() as repos:
         job = await repos.jobs.release(claim, after=delay)
+        await _record(repos, claim, left)
         if job.cancel_requested_at is not None:
             return await end_cancelled(repos, job, at=clock.now(), by=by)
         data: dict[str, Json] = {
@@ -58,6 +77,12 @@ async def retry(store: Store, clock: Clock, claim: Claim, outcome: Outcome, dela
         }
         await repos.journal.append(job.id, EntryKind.RETRYING, at=clock.now(), by=by, data=data)
     return job
+
+
+async def _record(repos: Repositories, claim: Claim, left: Sequence[Artifact]) -> None:
+    """What the latest attempt left takes the place of what those before it left."""
+    if left or claim.job.attempt > 1:
+        await repos.artifacts.replace(claim.job.id, left)
 
 
 async def end_cancelled(repos: Repositories, job: Job, *, at: datetime, by: str) -> Job:

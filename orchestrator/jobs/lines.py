@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from orchestrator.model.logs import MAX_LINE_BYTES, Position
@@ -22,10 +23,15 @@ class Piece:
 
 
 class LineCutter:
-    """Cuts one stream. What has no newline yet waits inside and is not counted by the positions given out."""
+    """
+    Cuts one stream. What has no newline yet waits inside and is not counted by the positions given out.
 
-    def __init__(self, start: Position) -> None:
+    `held_back` says how many bytes at the end of a piece that is cut off a line must stay with the rest of the line.
+    """
+
+    def __init__(self, start: Position, held_back: Callable[[bytes], int] | None = None) -> None:
         self._position = start
+        self._held_back = held_back
         self._parts: list[bytes] = []
         self._size = 0
 
@@ -67,7 +73,10 @@ class LineCutter:
 
     def release(self) -> list[Piece]:
         """Give out what waits as a piece, if anything does: the rest of the line comes as another."""
-        return [replace(self._take(self._size, newline=False), continued=True)] if self._size else []
+        if not self._size:
+            return []
+        size = self._size - self._kept(self._held()[: self._size])
+        return [replace(self._take(size or self._size, newline=False), continued=True)]
 
     def _keep(self, data: bytes) -> None:
         if data:
@@ -82,11 +91,12 @@ class LineCutter:
         return pieces
 
     def _take(self, size: int, *, newline: bool, continued: bool = False) -> Piece:
-        held = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+        held = self._held()
         data, rest = held[:size], held[size:]
         if continued:
-            # Never cut inside a UTF-8 character: it would be damaged in both pieces.
-            back = _unfinished(data)
+            # Never cut inside a UTF-8 character or a secret: either would be damaged in both pieces.
+            back = self._kept(data)
+            back = back if 0 < back < size else _unfinished(data)
             data, rest = data[: len(data) - back], data[len(data) - back :] + rest
         self._parts = [rest] if rest else []
         self._size = len(rest)
@@ -98,6 +108,12 @@ class LineCutter:
             tail=0 if newline else here.tail + len(data),
         )
         return Piece(data, continued, self._position)
+
+    def _held(self) -> bytes:
+        return self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+
+    def _kept(self, data: bytes) -> int:
+        return 0 if self._held_back is None else self._held_back(data)
 
 
 def _unfinished(data: bytes) -> int:

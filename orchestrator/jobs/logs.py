@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol, runtime_checkable
@@ -13,10 +14,12 @@ from orchestrator.contracts.executor import Process
 from orchestrator.contracts.observer import Observer
 from orchestrator.contracts.store import Store
 from orchestrator.crash import crash_point
+from orchestrator.errors import LimitExceededError
 from orchestrator.jobs.feed import Feed
 from orchestrator.jobs.lines import LineCutter, Piece
 from orchestrator.jobs.persist import persist
-from orchestrator.jobs.redact import Mask, StreamMask
+from orchestrator.jobs.redact import Mask, Screen, StreamMask
+from orchestrator.jobs.script_log import Keep, not_here
 from orchestrator.jobs.tail import READING_BYTES, LastLine, Tail
 from orchestrator.model.jobs import Claim
 from orchestrator.model.logs import Chunk, Cursor, Line, Stream
@@ -80,6 +83,8 @@ class LogWriter:
         self._cursor = self._flushed = Cursor()
         self._reached = Cursor()  # also over what waits in the tail or was left out
         self._tail: Tail | None = None
+        self._takes_entries = False
+        self._entries: list[_Entry] = []  # of the lines that wait, those whose senders wait for them
         self._left_out = claim.job.log.omitted_lines  # stored
         self._read_bytes = 0
         self._seen_bytes = 0  # of what was read when the number left out was stored last
@@ -99,7 +104,9 @@ class LogWriter:
         self._free()
         async with asyncio.TaskGroup() as tasks:
             flusher = tasks.create_task(self.flush_forever())
+            self._takes_entries = True
             await self._read(process)
+            self._takes_entries = False
             async with self._turn:  # never while it stores: what it has taken from us would be lost
                 flusher.cancel()
         await self._end()
@@ -112,6 +119,35 @@ class LogWriter:
     def note(self, text: str) -> None:
         """Add a line of Cronium's own; it is stored by the next flush."""
         self._add(self._clock.now(), Stream.SYSTEM, self._mask.text(text), continued=False)
+
+    def masked(self, text: str) -> str:
+        """A text as it may be shown."""
+        return self._mask.text(text)
+
+    @property
+    def printed(self) -> list[str]:
+        """The names of the secrets that were found and masked so far, in order."""
+        return sorted(self._mask.printed)
+
+    async def entry(self, stream: Stream, text: str, keep: Keep | None) -> int:
+        """
+        Add a line that the script sent by the runtime API; its number, once it is stored. Cancelling leaves it to be stored.
+
+        `keep` is called with the number in the transaction that stores the line. Raises `LimitExceededError` (`log_full`)
+        where the head of the log is full: the tail is for what the script writes.
+        """
+        if not self._takes_entries:
+            raise not_here(self._claim.job.id)
+        masked = self._mask.text(text)
+        if self._tail is not None or self._is_full(len(masked)):
+            raise LimitExceededError(
+                "The log of this job is full and takes no more entries; write what matters to stdout, whose end is kept.",
+                code="log_full",
+            )
+        self._add(self._clock.now(), stream, masked, continued=False)
+        stored: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._entries.append(_Entry(self._seq, keep, stored))
+        return await stored
 
     async def stop(self, flusher: asyncio.Task[None]) -> None:
         """End a task of `flush_forever` and store the rest. Raises what it raised."""
@@ -129,9 +165,11 @@ class LogWriter:
             if not lines and cursor == self._flushed:
                 return
             self._pending, self._pending_bytes = [], 0
+            entries, self._entries = self._entries, []
             self._seen_bytes = self._read_bytes
             crash_point("lines.before")
-            await persist(lambda: self._store_lines(lines, cursor, omitted=omitted))
+            with _telling(entries):
+                await persist(lambda: self._store_lines(lines, cursor, entries, omitted=omitted))
             crash_point("lines.committed")
             self._flushed = cursor
             self._left_out += omitted
@@ -157,19 +195,23 @@ class LogWriter:
 
     async def _read(self, process: Process) -> None:
         cutters = {
-            Stream.STDOUT: LineCutter(self._cursor.stdout),
-            Stream.STDERR: LineCutter(self._cursor.stderr),
+            Stream.STDOUT: LineCutter(self._cursor.stdout, self._mask.held_back),
+            Stream.STDERR: LineCutter(self._cursor.stderr, self._mask.held_back),
         }
         shown = {stream: StreamMask(self._mask) for stream in cutters}
+        screens = {stream: Screen(self._mask, cutter.position.bytes) for stream, cutter in cutters.items()}
         last, turn = self._clock.now(), asyncio.get_running_loop().time()
         async for chunk in process.output(self._cursor):
             crash_point("lines.read")
             last = chunk.at
             self._read_bytes += READING_BYTES
-            await self._show(chunk.stream, shown[chunk.stream].feed(chunk.data))
+            if self._feed.onlooker is not None:
+                await self._show(chunk.stream, shown[chunk.stream].feed(chunk.data))
+            screens[chunk.stream].feed(chunk.data)
             for part in _parts(chunk) if self._tail is None else (chunk,):
                 cutter = cutters[part.stream]
-                self._take(part, cutter.feed(part.data) if self._tail is None else cutter.feed_runs(part.data))
+                pieces = cutter.feed(part.data) if self._tail is None else cutter.feed_runs(part.data)
+                self._take(part, pieces, screens[part.stream])
                 if asyncio.get_running_loop().time() - turn > TURN_SECONDS:
                     await asyncio.sleep(0)
                     turn = asyncio.get_running_loop().time()
@@ -194,7 +236,7 @@ class LogWriter:
         if data and self._feed.onlooker is not None:
             await self._feed.onlooker.raw(self._claim.job, stream, data)
 
-    def _take(self, chunk: Chunk, pieces: list[Piece]) -> None:
+    def _take(self, chunk: Chunk, pieces: list[Piece], screen: Screen | None = None) -> None:
         self._read_bytes += len(chunk.data)
         for piece in pieces:
             self._reached = (
@@ -205,12 +247,13 @@ class LogWriter:
             line = LastLine(
                 chunk.at, chunk.stream, piece.data, piece.continued, self._reached, self._read_bytes, piece.lines
             )
-            self._place(line)
+            clean = screen is not None and screen.is_clean(piece.end.bytes - len(piece.data) - 1, piece.end.bytes)
+            self._place(line, clean=clean)
 
-    def _place(self, line: LastLine) -> None:
-        """Give a line to the store or, once the head is full, to the tail."""
+    def _place(self, line: LastLine, *, clean: bool) -> None:
+        """Give a line to the store or, once the head is full, to the tail. A `clean` one holds no secret."""
         if self._tail is None:
-            text = self._text(line)
+            text = line.data.decode("utf-8", "replace") if clean else self._text(line)
             if not self._is_full(len(text)):
                 self._add(line.at, line.stream, text, continued=line.continued)
                 self._cursor = line.after
@@ -224,7 +267,7 @@ class LogWriter:
             self._dirty.set()
 
     def _text(self, line: LastLine) -> str:
-        return self._mask.text(line.data.decode("utf-8", "replace"))
+        return self._mask.data(line.data).decode("utf-8", "replace")
 
     def _add(self, at: datetime, stream: Stream, text: str, *, continued: bool) -> None:
         size = len(text)
@@ -274,9 +317,12 @@ class LogWriter:
         await self.flush()
         self._tail = None
 
-    async def _store_lines(self, lines: list[Line], cursor: Cursor, *, omitted: int) -> None:
+    async def _store_lines(self, lines: list[Line], cursor: Cursor, entries: Sequence[_Entry], *, omitted: int) -> None:
         async with self._store.begin() as repos:
             await repos.logs.append(self._claim, lines, cursor, omitted=omitted)
+            for entry in entries:
+                if entry.keep is not None:
+                    await entry.keep(repos, entry.seq)
 
     async def _published(self, lines: list[Line], size: int) -> None:
         self._observer.lines_stored(len(lines), size)
@@ -284,6 +330,30 @@ class LogWriter:
             self._observer.log_delayed((self._clock.now() - lines[0].at).total_seconds())
         await self._feed.published(self._claim.job, lines)
         crash_point("lines.published")
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """A line that somebody waits for."""
+
+    seq: int
+    keep: Keep | None
+    stored: asyncio.Future[int]
+
+
+@contextmanager
+def _telling(entries: Sequence[_Entry]) -> Iterator[None]:
+    """Tell those who wait what became of storing their lines."""
+    try:
+        yield
+    except BaseException as error:
+        for entry in entries:
+            if not entry.stored.done():
+                entry.stored.set_exception(error) if isinstance(error, Exception) else entry.stored.cancel()
+        raise
+    for entry in entries:
+        if not entry.stored.done():
+            entry.stored.set_result(entry.seq)
 
 
 def _parts(chunk: Chunk) -> Iterator[Chunk]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -14,14 +15,19 @@ from orchestrator.contracts.observer import Observer
 from orchestrator.contracts.store import Outcome, Store
 from orchestrator.crash import crash_point
 from orchestrator.errors import StartFailedError, UnavailableError
+from orchestrator.jobs.artifact_steps import find_given
+from orchestrator.jobs.artifacts import NOTHING, Shelf, Taken
 from orchestrator.jobs.environment import Surroundings, clean, prepare, token_digest
 from orchestrator.jobs.feed import Feed
 from orchestrator.jobs.finish import CANCELLED, Ending, end_cancelled, finish, judge, retry
 from orchestrator.jobs.logs import LogLimits, LogWriter
 from orchestrator.jobs.persist import persist
+from orchestrator.jobs.printed import tell_printed
 from orchestrator.jobs.redact import Mask
 from orchestrator.jobs.retry import next_delay
+from orchestrator.jobs.script_log import ScriptLogs
 from orchestrator.jobs.setup_log import SetupLog
+from orchestrator.jobs.vault import Vault, given_secrets, grant_secrets
 from orchestrator.model.jobs import Claim, Job, JobStatus, Reason, Timings, process_name
 from orchestrator.model.journal import EntryKind
 from orchestrator.model.json import Json
@@ -62,6 +68,9 @@ class Runner:
     chance: Callable[[], float]
     log_limits: LogLimits = field(default_factory=LogLimits)
     patience: Patience = field(default_factory=Patience)
+    shelf: Shelf | None = None  # None: what scripts leave is not kept
+    vault: Vault | None = None  # None: there are no secrets
+    logs: ScriptLogs = field(default_factory=ScriptLogs)  # where scripts find the writer of their log
     leftovers: dict[str, Executor] = field(default_factory=dict)  # processes to be removed, once their executor answers
 
     async def run(self, claim: Claim, cancel: asyncio.Event) -> None:
@@ -78,16 +87,22 @@ class Runner:
         if claim.job.cancel_requested_at is not None:
             await self._finish(claim, self._ended(claim.job, CANCELLED), None)
             return
-        writer = self._writer(claim)
+        try:
+            await grant_secrets(self.vault, claim.job)
+        except StartFailedError as error:
+            await self._finish(claim, self._not_started(claim.job, Reason(error.reason), error.message), None)
+            return
+        writer = await self._writer(claim)
         setup = SetupLog(writer)
         try:
             async with setup:
                 process = await self._start(claim, cancel, setup)
         except StartFailedError as error:
-            await self._finish(claim, self._not_started(claim.job, Reason(error.reason), error.message), None)
+            outcome = self._not_started(claim.job, Reason(error.reason), error.message)
+            await self._finish(claim, outcome, None, writer)
             return
         if process is None:
-            await self._finish(claim, self._ended(claim.job, CANCELLED), None)
+            await self._finish(claim, self._ended(claim.job, CANCELLED), None, writer)
             return
         crash_point("start.done")
         job = await self._mark_started(claim, self.clock.now(), begun=begun, facts=setup.facts)
@@ -211,12 +226,15 @@ class Runner:
 
     async def _prepare(self, job: Job, placement: Placement) -> ProcessSpec:
         """Prepare in a thread. Cancelling waits for it: files that it writes later would be left behind."""
-        preparing = asyncio.ensure_future(asyncio.to_thread(prepare, job, self.surroundings, placement))
+        given = [] if self.shelf is None else await find_given(self.store, self.shelf, job)
+        preparing = asyncio.ensure_future(asyncio.to_thread(prepare, job, self.surroundings, placement, *given))
         try:
-            return await asyncio.shield(preparing)
+            spec = await asyncio.shield(preparing)
         except asyncio.CancelledError:
             await asyncio.wait({preparing}, timeout=self.patience.grace.total_seconds())
             raise
+        given_values = {one.variable: one.value for one in await given_secrets(self.vault, job)}
+        return replace(spec, env={**spec.env, **given_values}) if given_values else spec
 
     async def end(self, job: Job, executor: Executor, claim: Claim | None = None) -> None:
         """
@@ -316,48 +334,74 @@ class Runner:
         self.feed.changed(job)
         return job
 
-    def _writer(self, claim: Claim) -> LogWriter:
+    async def _writer(self, claim: Claim) -> LogWriter:
+        """What masks the secrets that the attempt was given, by whoever supervised it then. Waits for their key."""
+        given = await persist(lambda: given_secrets(self.vault, claim.job))
+        token, values = self.surroundings.token(claim.job.id, claim.job.attempt), {one.name: one.value for one in given}
+        mask = await asyncio.to_thread(Mask, [token], values) if values else Mask([token])
         return LogWriter(
             store=self.store,
             clock=self.clock,
             feed=self.feed,
             observer=self.observer,
             claim=claim,
-            mask=Mask([self.surroundings.token(claim.job.id, claim.job.attempt)]),
+            mask=mask,
             limits=self.log_limits,
         )
 
     async def _supervise(self, claim: Claim, process: Process, cancel: asyncio.Event, writer: LogWriter | None) -> None:
         """See a process to its end; without the `writer` of its setup, go on where another supervisor stopped."""
         job, resume = claim.job, writer is None
-        writer = writer or self._writer(claim)
-        async with asyncio.TaskGroup() as tasks:
-            pumping = tasks.create_task(writer.pump(process, resume=resume))
-            exit_, ending = await self._see_end(job, process, cancel, tasks, resume=resume)
-            await pumping
+        writer = writer or await self._writer(claim)
+        with self.logs.on(job.id, job.attempt, writer):
+            async with asyncio.TaskGroup() as tasks:
+                pumping = tasks.create_task(writer.pump(process, resume=resume))
+                with self._watching(job) as too_much:
+                    exit_, ending = await self._see_end(job, process, cancel, too_much, tasks, resume=resume)
+                await pumping
         crash_point("exit.seen")
         for sentence in (exit_.note, exit_.by_others if ending is None else None):
             if sentence is not None:
                 await writer.system(sentence)
+        await tell_printed(self.store, self.clock, claim, writer, by=self.owner)
         started_at = job.started_at or self.clock.now()
         outcome = judge(job, exit_, ending, now=self.clock.now(), started_at=started_at)
-        await self._finish(claim, outcome, process)
+        await self._finish(claim, outcome, process, writer)
+
+    def _watching(self, job: Job) -> AbstractContextManager[asyncio.Event]:
+        """An event that is set when the script leaves more artifacts than it may."""
+        return (
+            nullcontext(asyncio.Event())
+            if self.shelf is None
+            else self.shelf.watch.on(self.surroundings.artifacts(job))
+        )
 
     async def _see_end(
-        self, job: Job, process: Process, cancel: asyncio.Event, tasks: asyncio.TaskGroup, *, resume: bool
+        self,
+        job: Job,
+        process: Process,
+        cancel: asyncio.Event,
+        too_much: asyncio.Event,
+        tasks: asyncio.TaskGroup,
+        *,
+        resume: bool,
     ) -> tuple[Exit, Ending | None]:
-        """Wait for the process, and end it when cancelling is asked for or its time is over."""
+        """Wait for the process, and end it when cancelling is asked for, its time is over or it has left too much."""
         exiting = tasks.create_task(process.wait())
         cancelling = tasks.create_task(cancel.wait())
+        overflowing = tasks.create_task(too_much.wait())
         deadline = (job.started_at or self.clock.now()) + job.spec.timeout
         # At least a moment: a script that ended while nobody supervised it may need a call to say so.
         left = max(LOOK_SECONDS, (deadline - self.clock.now()).total_seconds())
-        await asyncio.wait({exiting, cancelling}, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({exiting, cancelling, overflowing}, timeout=left, return_when=asyncio.FIRST_COMPLETED)
         ending: Ending | None = None
         if not exiting.done():
-            ending = CANCELLED if cancel.is_set() else _timed_out(job.spec.timeout)
+            ending = (
+                CANCELLED if cancel.is_set() else TOO_MUCH_LEFT if too_much.is_set() else _timed_out(job.spec.timeout)
+            )
             await self._end(process, exiting)
         cancelling.cancel()
+        overflowing.cancel()
         exit_ = await exiting
         if ending is None and resume:
             ending = _ended_before(job, exit_, deadline)
@@ -386,18 +430,37 @@ class Runner:
         except UnavailableError as error:
             log.warning("cannot signal yet", extra={"process_name": process.name, "error": str(error)})
 
-    async def _finish(self, claim: Claim, outcome: Outcome, process: Process | None) -> None:
-        """Store the result, or that another attempt follows; only then remove the process and its files."""
+    async def _take(self, claim: Claim, writer: LogWriter | None) -> Taken:
+        """Take over what the script left, and say what of it is not kept."""
+        if self.shelf is None:
+            return NOTHING
+        taken = await self.shelf.take(claim, self.surroundings.artifacts(claim.job), at=self.clock.now())
+        if taken.notes:
+            writer = writer or await self._writer(claim)  # of a script that is gone: nobody reads on
+            for note in taken.notes:
+                writer.note(note)
+            await writer.flush()
+        return taken
+
+    async def _finish(
+        self, claim: Claim, outcome: Outcome, process: Process | None, writer: LogWriter | None = None
+    ) -> None:
+        """Store the result and what was left, or that another attempt follows; only then remove process and files."""
+        taken = await self._take(claim, writer)
+        if writer is not None and outcome.message is not None:
+            outcome = replace(outcome, message=writer.masked(outcome.message))
         delay = next_delay(
             claim.job.spec.retry, claim.job.attempt - claim.job.given_back, outcome, chance=self.chance()
         )
         if delay is None:
             crash_point("finish.before")
-            job = await persist(lambda: finish(self.store, self.clock, claim, outcome, by=self.owner))
+            job = await persist(lambda: finish(self.store, self.clock, claim, outcome, taken.artifacts, by=self.owner))
             crash_point("finish.committed")
         else:
             crash_point("retry.before")
-            job = await persist(lambda: retry(self.store, self.clock, claim, outcome, delay, by=self.owner))
+            job = await persist(
+                lambda: retry(self.store, self.clock, claim, outcome, delay, taken.artifacts, by=self.owner)
+            )
             crash_point("retry.committed")
         if job.status.is_final:
             self.observer.job_finished(job)
@@ -413,7 +476,13 @@ class Runner:
                 crash_point("remove.done")
             except UnavailableError as error:
                 self._leave_over(process.name, self.executors[claim.job.executor], error)
+        if taken.artifacts:
+            self.observer.artifacts_kept(len(taken.artifacts), sum(one.size for one in taken.artifacts))
+        if self.shelf is not None and claim.fence > 1:  # an earlier supervision may have left what counts no more
+            await self.shelf.keep_only(job.id, taken)
         await asyncio.to_thread(clean, claim.job, self.surroundings)
+        if self.vault is not None:
+            await self.vault.forget(claim.job)
         crash_point("clean.done")
 
     async def _release(self, claim: Claim) -> None:
@@ -447,6 +516,14 @@ class Runner:
     def _not_started(self, job: Job, reason: Reason, message: str) -> Outcome:
         status = JobStatus.TIMED_OUT if reason is Reason.TIMEOUT else JobStatus.FAILED
         return self._ended(job, Ending(status=status, reason=reason, message=message))
+
+
+TOO_MUCH_LEFT = Ending(
+    status=JobStatus.FAILED,
+    reason=Reason.LIMIT,
+    message="The script left more in $CRONIUM_ARTIFACTS than it may (artifact_max_bytes, artifact_max_files) and was "
+    "ended.",
+)
 
 
 def _ended_before(job: Job, exit_: Exit, deadline: datetime) -> Ending | None:

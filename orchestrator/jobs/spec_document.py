@@ -12,6 +12,7 @@ from orchestrator.jobs.container_values import read_flag, read_packages, read_vo
 from orchestrator.jobs.faults import MAX_PROBLEMS, Reading, kind_of, near, shown
 from orchestrator.jobs.node_source import is_module
 from orchestrator.jobs.retry_values import read_retry
+from orchestrator.jobs.secret_values import read_secrets
 from orchestrator.jobs.spec_values import (
     read_args,
     read_cpus,
@@ -43,10 +44,10 @@ SPEC_KEYS = (
     *LANGUAGES,
     *("name", "executor", "image", "pull", "network", "args", "workdir", "input", "env", "timeout"),
     *("retry", "priority", "concurrency", "cpus", "memory", "pids"),
-    *("packages", "volumes", "workspace", "warm"),
+    *("packages", "volumes", "workspace", "warm", "secrets"),
 )
 LATER_KINDS = ("http", "tool", "llm", "file_read", "file_write", "event", "workflow")
-LATER_KEYS = ("on", "secrets", "isolation")
+LATER_KEYS = ("on", "isolation")
 CONTAINER_KEYS = ("image", "pull", "network", "packages", "volumes", "workspace", "warm")
 STEP_KEYS = ("needs", "if", "when", "foreach")
 EVENT_KEYS = ("description", "schedule", "max_executions", "notify")
@@ -122,6 +123,7 @@ def read_spec(document: Json, reading: Reading) -> JobSpec | None:
         volumes=_read(document, "volumes", reading, read_volumes, ()),
         workspace=_read(document, "workspace", reading, read_workspace, Workspace.TMPFS),
         warm=_read(document, "warm", reading, read_flag, True),
+        secrets=_read(document, "secrets", reading, read_secrets, ()),
     )
     return spec if script is not None else None
 
@@ -166,11 +168,21 @@ def _refuse_contradictions(document: Mapping[str, Json], reading: Reading) -> No
     """A process shares its machine's files and network: keys that say otherwise would be empty promises."""
     if "packages" in document and "python" not in document and "node" not in document:
         reading.at("packages").wrong("Only `python` and `node` have packages: use an image that has what is needed.")
+    _refuse_two_values(document, reading)
     if document.get("executor") != ExecutorKind.PROCESS:
         return
     for key in CONTAINER_KEYS:
         if key in document:
             reading.at(key).wrong(f"`{key}` needs `executor: docker`; remove it or the line `executor: process`.")
+
+
+def _refuse_two_values(document: Mapping[str, Json], reading: Reading) -> None:
+    """A variable is either in `env`, which everybody may read, or a secret."""
+    env, wanted = document.get("env"), document.get("secrets")
+    for index, item in enumerate(wanted if isinstance(wanted, list) and isinstance(env, dict) else ()):
+        variable = item.get("as", item.get("name")) if isinstance(item, dict) else item
+        if isinstance(env, dict) and isinstance(variable, str) and variable in env:
+            reading.at("secrets", index).wrong(f"`{shown(variable)}` is in `env`, too: keep one of the two.")
 
 
 def _script(document: Mapping[str, Json], reading: Reading) -> Script | None:

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from orchestrator.jobs.why_advice import advise
+from orchestrator.jobs.why_images import with_image
 from orchestrator.jobs.why_now import Others, stand
+from orchestrator.jobs.why_packages import with_packages
+from orchestrator.jobs.why_warm import with_warmth
 from orchestrator.jobs.why_words import (
     SUPERVISES,
     WAITS,
@@ -170,7 +173,10 @@ def _adopted(moment: _Moment) -> str:
 
 def _started(moment: _Moment) -> str:
     took = between(time_of(latest(moment.past, (EntryKind.CLAIMED,))), moment.entry.at)
-    return "Its script was started" + (f"; setting it up took {span(took)}." if took is not None else ".")
+    return (
+        f"Its script was started{with_image(moment.entry.data)}{with_packages(moment.entry.data)}{with_warmth(moment.entry.data)}"
+        + (f"; setting it up took {span(took)}." if took is not None else ".")
+    )
 
 
 def _retrying(moment: _Moment) -> str:
@@ -204,6 +210,12 @@ def _cancel_requested(moment: _Moment) -> str:
     return f"{who_is(moment.entry.by)} asked for its end."
 
 
+def _secrets_printed(moment: _Moment) -> str:
+    names = moment.entry.data.get("secrets")
+    named = listed([str(name) for name in names]) if isinstance(names, list) and names else "a secret"
+    return f"Its script printed what the log must not show: {named}. The log has *** there."
+
+
 def _finished(moment: _Moment) -> str:
     return _ending(moment.past, moment.entry.data, moment.entry.at)
 
@@ -224,6 +236,7 @@ _TELLERS: Mapping[str, Callable[[_Moment], str]] = {
     EntryKind.RETRYING: _retrying,
     EntryKind.REQUEUED: _requeued,
     EntryKind.CANCEL_REQUESTED: _cancel_requested,
+    EntryKind.SECRETS_PRINTED: _secrets_printed,
     EntryKind.FINISHED: _finished,
     _SKIPPED: _skipped,
 }

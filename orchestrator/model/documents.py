@@ -102,6 +102,10 @@ def spec_document(spec: JobSpec) -> dict[str, Json]:
         "volumes": [f"{volume.source}:{volume.target}" for volume in spec.volumes] or None,
         "workspace": None if spec.workspace is Workspace.TMPFS else spec.workspace.value,
         "warm": None if spec.warm else False,
+        "secrets": [
+            one.name if one.name == one.variable else {"name": one.name, "as": one.variable} for one in spec.secrets
+        ]
+        or None,
     }
     return {key: value for key, value in said.items() if value is not None}
 

@@ -24,6 +24,11 @@ class EntryKind(StrEnum):
     HELD = "held"
     ADMITTED = "admitted"
     REPLACED = "replaced"
+    SECRETS_PRINTED = "secrets_printed"
+
+    SECRET_SET = "secret_set"  # noqa: S105 - what happened
+    SECRET_DELETED = "secret_deleted"  # noqa: S105
+    SECRET_KEY_ROTATED = "secret_key_rotated"  # noqa: S105
 
     EVENT_CREATED = "event_created"
     EVENT_ACTIVATED = "event_activated"

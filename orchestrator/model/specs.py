@@ -52,6 +52,19 @@ class Volume:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GivenArtifact:
+    """
+    What a step of a workflow finds of an earlier one, as `name`: an artifact that the job of that step left, or a
+    directory with all of them (`artifact` None).
+    """
+
+    name: str
+    step: str
+    job_id: str
+    artifact: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Script:
     """
     The program: its text, or a file that is run where it lies (`cronium run` and the process executor only).
@@ -72,6 +85,14 @@ class Limits:
     memory_bytes: int = 512 * 1024 * 1024
     pids: int = 256
     cpus: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WantedSecret:
+    """A secret that a job is given, by its name, as a variable of its environment."""
+
+    name: str
+    variable: str
 
 
 class Backoff(StrEnum):
@@ -129,7 +150,8 @@ class JobSpec:
 
     `timeout` bounds one attempt of the script, `setup_timeout` (None: as configured) its preparing and starting,
     `queue_timeout` (None: unbounded) the wait for the first attempt. `packages` are requirements in the words of the
-    script's language. `warm` False: never in a container that was started beforehand.
+    script's language. `warm` False: never in a container that was started beforehand. `artifacts` are those of earlier
+    steps; only a workflow gives them.
     """
 
     script: Script
@@ -153,3 +175,5 @@ class JobSpec:
     volumes: tuple[Volume, ...] = ()
     workspace: Workspace = Workspace.TMPFS
     warm: bool = True
+    artifacts: tuple[GivenArtifact, ...] = ()
+    secrets: tuple[WantedSecret, ...] = ()

@@ -38,7 +38,8 @@ class When(StrEnum):
 class Step:
     """
     A node. `spec` is the step's job specification as a checked document (the keys of a job spec, templates not yet
-    filled in); it becomes a `JobSpec` when the step starts. `condition` is the text of `if`.
+    filled in); it becomes a `JobSpec` when the step starts. `condition` is the text of `if`. `artifacts` are those of
+    earlier steps that it finds, by the name under which: `STEP/NAME`, or `STEP` for all of them.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Step:
     needs: tuple[str, ...] = ()
     condition: str | None = None
     when: When = When.SUCCESS
+    artifacts: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

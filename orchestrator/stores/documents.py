@@ -14,6 +14,7 @@ from orchestrator.model.specs import (
     Backoff,
     Concurrency,
     ExecutorKind,
+    GivenArtifact,
     JobSpec,
     Language,
     Limits,
@@ -21,6 +22,7 @@ from orchestrator.model.specs import (
     RetryPolicy,
     Script,
     Volume,
+    WantedSecret,
     WhenFull,
     Workspace,
 )
@@ -113,6 +115,8 @@ def _container_fields(spec: JobSpec) -> dict[str, Json]:
         "volumes": [[volume.source, volume.target] for volume in spec.volumes],
         "workspace": None if spec.workspace is Workspace.TMPFS else spec.workspace.value,
         "cold": not spec.warm,
+        "artifacts": [[one.name, one.step, one.job_id, one.artifact] for one in spec.artifacts],
+        "secrets": [[one.name, one.variable] for one in spec.secrets],
     }
     return {name: value for name, value in fields.items() if value}
 
@@ -183,4 +187,9 @@ def _parse_spec(fields: dict[str, Any]) -> JobSpec:
         volumes=tuple(Volume(source=source, target=target) for source, target in fields.get("volumes", ())),
         workspace=Workspace(fields.get("workspace", Workspace.TMPFS)),
         warm=not fields.get("cold", False),
+        artifacts=tuple(
+            GivenArtifact(name=name, step=step, job_id=job_id, artifact=artifact)
+            for name, step, job_id, artifact in fields.get("artifacts", ())
+        ),
+        secrets=tuple(WantedSecret(name=name, variable=variable) for name, variable in fields.get("secrets", ())),
     )

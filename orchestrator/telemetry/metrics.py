@@ -55,6 +55,7 @@ class PrometheusObserver:
         self._add_following()
         self._add_calls()
         self._add_backends()
+        self._add_warm()
 
     def _add_jobs(self) -> None:
         self._submitted = self._counter("cronium_jobs_submitted", "Jobs submitted.", "executor", "trigger")
@@ -87,6 +88,8 @@ class PrometheusObserver:
     def _add_logs(self) -> None:
         self._lines = self._counter("cronium_log_lines", "Lines of output stored.")
         self._bytes = self._counter("cronium_log_bytes", "Bytes of output stored.")
+        self._artifacts = self._counter("cronium_artifacts", "Artifacts recorded.")
+        self._artifact_bytes = self._counter("cronium_artifact_bytes", "Bytes of artifacts recorded.")
         self._lag = self._histogram(
             "cronium_log_lag_seconds",
             "From the writing of a line to its storing, by the first of each batch.",
@@ -151,6 +154,15 @@ class PrometheusObserver:
         self._degraded = self._gauge("cronium_cache_degraded", "Whether memory stands in for the cache's server.")
         self._dropped = self._counter("cronium_bus_messages_dropped", "Messages that slow subscribers lost.")
 
+    def _add_warm(self) -> None:
+        self._warm_starts = self._counter(
+            "cronium_warm_starts", "Starts that a container may wait for; a miss was a cold start.", "result"
+        )
+        for result in ("hit", "miss"):
+            self._warm_starts.labels(result=result)
+        self._warm = self._gauge("cronium_warm_containers", "Containers that wait for a job now.")
+        self._wasted = self._counter("cronium_warm_wasted", "Containers that waited and were thrown away unused.")
+
     def render(self, backlog: Backlog | None, writable: bool = False) -> bytes:
         """
         The text of a scrape; looks at a disk, which may block. `backlog`: None when the store does not answer;
@@ -186,6 +198,10 @@ class PrometheusObserver:
     def lines_stored(self, lines: int, size_bytes: int) -> None:
         self._lines.inc(lines)
         self._bytes.inc(size_bytes)
+
+    def artifacts_kept(self, count: int, size_bytes: int) -> None:
+        self._artifacts.inc(count)
+        self._artifact_bytes.inc(size_bytes)
 
     def log_delayed(self, seconds: float) -> None:
         self._lag.observe(max(0.0, seconds))
@@ -226,6 +242,15 @@ class PrometheusObserver:
 
     def cache_asked(self, cache: str, *, hit: bool) -> None:
         self._cache_asked.labels(cache=cache, result="hit" if hit else "miss").inc()
+
+    def warm_asked(self, *, hit: bool) -> None:
+        self._warm_starts.labels(result="hit" if hit else "miss").inc()
+
+    def warm_waiting(self, count: int) -> None:
+        self._warm.set(count)
+
+    def warm_wasted(self) -> None:
+        self._wasted.inc()
 
     def cache_changed(self, degraded: bool) -> None:
         """The cache's server went away, or is back."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from orchestrator.contracts.clock import Clock
@@ -18,6 +18,7 @@ from orchestrator.model.journal import EntryKind
 from orchestrator.model.json import Json
 from orchestrator.model.specs import JobSpec, Language, Script
 from orchestrator.model.workflows import Run, RunStatus, Step, Workflow
+from orchestrator.workflows.artifacts import given_artifacts
 from orchestrator.workflows.conditions import render
 from orchestrator.workflows.definition import workflow_from_document
 from orchestrator.workflows.plan import StepState, next_steps, scope_for
@@ -103,7 +104,7 @@ class Advancer:
                 changes.run = await self._finish(repos, run, workflow, states, plan.finished)
                 return changes
             for step in plan.start:
-                await self._start_step(repos, run, step, scope_for(workflow, states, run=run), changes)
+                await self._start_step(repos, run, step, scope_for(workflow, states, run=run), jobs, changes)
             for step, why in plan.skip:
                 await self._settle(repos, run, step, JobStatus.SKIPPED, None, why, changes)
             for step, why in plan.fail:
@@ -112,10 +113,16 @@ class Advancer:
                 return changes
 
     async def _start_step(
-        self, repos: Repositories, run: Run, step: Step, scope: Mapping[str, Json], changes: _Changes
+        self,
+        repos: Repositories,
+        run: Run,
+        step: Step,
+        scope: Mapping[str, Json],
+        jobs: Sequence[Job],
+        changes: _Changes,
     ) -> None:
         try:
-            spec = step_spec(step, run, scope)
+            spec = replace(step_spec(step, run, scope), artifacts=given_artifacts(step, jobs))
         except InvalidError as error:
             why = "; ".join(f"{fault.path}: {fault.message}" for fault in error.faults) or error.message
             await self._settle(repos, run, step, JobStatus.FAILED, Reason.INVALID, why, changes)

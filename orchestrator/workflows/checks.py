@@ -11,6 +11,7 @@ from orchestrator.jobs.spec_document import SPEC_KEYS, read_spec
 from orchestrator.jobs.spec_values import TEMPLATED_KEYS, read_input, read_name
 from orchestrator.model.json import Json
 from orchestrator.model.workflows import When
+from orchestrator.workflows.artifacts import check_artifacts
 from orchestrator.workflows.conditions import check, check_condition
 from orchestrator.workflows.graph import find_cycle, upstream
 from orchestrator.workflows.input_types import INPUT_TYPES, fits, type_of
@@ -18,7 +19,7 @@ from orchestrator.workflows.references import Names
 
 WORKFLOW_KEYS = ("name", "description", "inputs", "steps", "outputs")
 LATER_WORKFLOW_KEYS = ("triggers", "vars")
-FLOW_KEYS = ("needs", "if", "when")
+FLOW_KEYS = ("needs", "if", "when", "artifacts")
 LATER_FLOW_KEYS = ("foreach",)
 INPUT_KEYS = ("type", "default", "description")
 OTHER_FLOW_WORDS = {"depends_on": "needs", "after": "needs", "need": "needs", "require": "needs", "requires": "needs"}
@@ -176,6 +177,7 @@ def _check_flow(step: Mapping[str, Json], reading: Reading, names: Names, expres
     elif when == When.FAILURE and not step.get("needs"):
         reading.at("when").wrong("`when: failure` needs a step that can fail: name it under `needs`.")
     _check_condition(step.get("if", True), reading.at("if"), names, expressions)
+    check_artifacts(step.get("artifacts", {}), reading.at("artifacts"), names)
 
 
 def _check_condition(value: Json, reading: Reading, names: Names, expressions: _Expressions) -> None:

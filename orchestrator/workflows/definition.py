@@ -72,6 +72,7 @@ def _step(name: str, step: Mapping[str, Json]) -> Step:
         needs=tuple(map(str, needs)) if isinstance(needs, list) else (str(needs),),
         condition=condition if isinstance(condition, str) else None,
         when=When(str(step.get("when", When.SUCCESS))),
+        artifacts={name: str(source) for name, source in _mapping(step.get("artifacts")).items()},
     )
 
 

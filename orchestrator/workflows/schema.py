@@ -12,6 +12,7 @@ from orchestrator.jobs.container_values import MAX_PACKAGES, MAX_VOLUMES, PACKAG
 from orchestrator.jobs.quantities import DURATION, NUMBER, SIZE
 from orchestrator.jobs.retry import RETRYABLE
 from orchestrator.jobs.retry_values import ATTEMPTS, EXIT_CODES, ON_LOST
+from orchestrator.jobs.secret_values import MAX_SECRETS, OURS
 from orchestrator.jobs.spec_document import LANGUAGES
 from orchestrator.jobs.spec_values import (
     ENV_NAME,
@@ -25,7 +26,9 @@ from orchestrator.jobs.spec_values import (
     RESERVED_PREFIX,
     TIMEOUTS,
 )
+from orchestrator.model.artifacts import MAX_NAME_BYTES
 from orchestrator.model.json import Json
+from orchestrator.model.secrets import SECRET_NAME
 from orchestrator.model.specs import Backoff, ExecutorKind, PullPolicy, WhenFull, Workspace
 from orchestrator.model.workflows import When
 from orchestrator.workflows.checks import NAME
@@ -43,6 +46,12 @@ def workflow_schema() -> dict[str, Json]:
     step["needs"] = {"description": "Steps that end before this one starts.", "anyOf": [_names(), {"type": "string"}]}
     step["if"] = {"description": "A condition; the step is skipped unless it is true.", "type": ["string", "boolean"]}
     step["when"] = _choice([when.value for when in When], "After which results of its needs the step starts.")
+    step["artifacts"] = {
+        "description": "What it finds of earlier steps, by the name under which: STEP/NAME, or STEP for all of them.",
+        "type": "object",
+        "propertyNames": {"minLength": 1, "maxLength": MAX_NAME_BYTES},
+        "additionalProperties": {"type": "string", "pattern": f"^{NAME.pattern}(/.+)?$"},
+    }
     return {
         "$schema": DIALECT,
         "title": "Cronium workflow",
@@ -110,6 +119,7 @@ def _spec_properties(*, templates: bool) -> dict[str, Json]:
         "volumes": _volumes(),
         "workspace": _choice([kind.value for kind in Workspace], "What the working directory is made of."),
         "warm": {"type": "boolean", "description": "false: never in a container that was started beforehand."},
+        "secrets": _secrets(),
     }
 
 
@@ -126,6 +136,22 @@ def _volumes() -> dict[str, Json]:
         "type": "array",
         "maxItems": MAX_VOLUMES,
         "items": {"anyOf": [text, whole]},
+    }
+
+
+def _secrets() -> dict[str, Json]:
+    variable = _pattern(f"(?!{RESERVED_PREFIX}|(?:{'|'.join(OURS)})$){ENV_NAME.pattern}")
+    whole: dict[str, Json] = {
+        "type": "object",
+        "additionalProperties": False,
+        "required": ["name"],
+        "properties": {"name": _pattern(SECRET_NAME.pattern), "as": variable},
+    }
+    return {
+        "description": "Secrets that become variables of its environment.",
+        "type": "array",
+        "maxItems": MAX_SECRETS,
+        "items": {"anyOf": [variable, whole]},
     }
 
 

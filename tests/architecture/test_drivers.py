@@ -13,6 +13,7 @@ HOMES = {
     "asyncpg": "orchestrator/stores/postgres/",
     "valkey": "orchestrator/caches/",
     "redis": "orchestrator/caches/",
+    "cryptography": "orchestrator/stores/",
 }
 
 

@@ -72,6 +72,7 @@ def open_scene(
         "XDG_RUNTIME_DIR": str(place / "run"),
         "CRONIUM_RATE_LIMIT_ENABLED": "false",
         "CRONIUM_GRACE_SECONDS": "1",
+        "CRONIUM_OUTBOUND_ALLOW": "127.0.0.1",  # the receiver of webhooks is here
         "CRONIUM_DEFAULT_EXECUTOR": executor,
         "CRONIUM_DOCKER_JOBS": "6",
         **(env or {}),

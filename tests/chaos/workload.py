@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 WIDE_EVERY = 25
 AGAIN = 75  # EX_TEMPFAIL: try again
@@ -61,6 +62,8 @@ def save(plan: dict) -> None:
     for _ in range(plan["saves"]):
         cronium.set_variable(key, (cronium.get_variable(key) or 0) + 1)
     cronium.output({"name": plan["name"], "count": cronium.get_variable(key)})
+    if "CRONIUM_ARTIFACTS" in os.environ:
+        Path(os.environ["CRONIUM_ARTIFACTS"], "count.txt").write_text(str(cronium.get_variable(key)))
 
 
 def bear_witness(plan: dict, what: str) -> None:

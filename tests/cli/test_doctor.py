@@ -44,8 +44,8 @@ async def test_it_is_readable_and_has_no_colours_in_a_pipe(lonely):
     answer = await lonely("doctor")
     assert (answer.code, answer.err) == (0, "")
     assert answer.out.startswith("default executor: process (the server listens on 127.0.0.1 only;")
-    assert "\nok   process  " in answer.out
-    assert "\nno   server   No server was found in " in answer.out
+    assert "\nok   process   " in answer.out
+    assert "\nno   server    No server was found in " in answer.out
     assert "\x1b" not in answer.out
 
 

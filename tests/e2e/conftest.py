@@ -18,6 +18,8 @@ IMAGES = {
     "CRONIUM_IMAGES__SHELL": "cronium-debian:local",
 }
 
+RECEIVERS = {"CRONIUM_OUTBOUND_ALLOW": "127.0.0.1"}  # webhooks of tests are told to this machine
+
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -57,7 +59,7 @@ def backends(mode: str, request: pytest.FixtureRequest) -> Iterator[dict[str, st
 def serving(tmp_path: Path, mode: str, request: pytest.FixtureRequest) -> Iterator[Serving]:
     """A server of this test's own."""
     with backends(mode, request) as env:
-        server = Serving(tmp_path / "data", env={**IMAGES, **env})
+        server = Serving(tmp_path / "data", env={**IMAGES, **RECEIVERS, **env})
         server.data_dir.mkdir(mode=0o700)
         try:
             server.start()

@@ -123,3 +123,13 @@ def test_skip_and_replace_do_what_they_say(shared: Serving):
     for job_id in (run["skipping"][0], run["replacing"][1]):
         shared.call("POST", f"/api/v3/jobs/{job_id}/cancel")
         assert shared.wait(job_id)["status"] == "cancelled"
+
+
+def test_a_webhook_on_the_servers_own_machine_is_refused_unless_it_is_allowed(shared: Serving, told: Told):
+    """S24"""
+    create(shared, name="inward", bash="exit 3", notify={"failure": {"webhook": f"{told.url}?key=s3cr3t"}})
+    job = shared.call("POST", "/api/v3/events/inward/run")[1]["id"]
+    assert shared.wait(job)["status"] == "failed"
+    eventually(lambda: "`outbound_allow: 127.0.0.1`" in shared.log(), "the refusal in the log")
+    assert told.ids == []
+    assert "s3cr3t" not in shared.log()

@@ -8,6 +8,7 @@ import pytest
 
 from orchestrator.errors import UnavailableError
 from orchestrator.jobs.abandoned import Settler
+from orchestrator.jobs.artifacts import Shelf
 from orchestrator.model.jobs import Job, JobStatus, Reason, RunId, process_name
 from orchestrator.model.journal import EntryKind
 from orchestrator.model.specs import ExecutorKind
@@ -175,3 +176,17 @@ async def test_settling_again_changes_nothing(rig: Rig):
     await settler(rig).settle()
 
     assert (await rig.job(job.id), await rig.journal(job.id), await rig.journal(run_id)) == before
+
+
+async def test_what_its_jobs_had_left_is_kept(rig, tmp_path):
+    job, _ = await running(rig, DEAD)
+    left = rig.surroundings.artifacts(job)
+    left.mkdir(parents=True)
+    (left / "half.csv").write_text("a,b\n")
+
+    await settler(rig, shelf=Shelf(root=tmp_path / "kept", place="here")).settle()
+
+    async with rig.store.read() as repos:
+        page = await repos.artifacts.page(job.id, after=None, limit=10)
+    assert [(artifact.name, artifact.size) for artifact in page.items] == [("half.csv", 4)]
+    assert not left.exists()

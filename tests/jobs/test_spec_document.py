@@ -105,7 +105,7 @@ def test_other_kinds_are_refused_as_not_supported(key):
     assert "not supported by this version" in found[key]
 
 
-@pytest.mark.parametrize("key", ["on", "secrets", "isolation"])
+@pytest.mark.parametrize("key", ["on", "isolation"])
 def test_keys_that_are_not_built_yet_are_refused(key):
     assert "not supported by this version yet" in faults({**BASH, key: {}})[key]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from aiohttp import web
 
 from runtime_api.app import create_app
-from runtime_api.backend import Json, RefusalError
+from runtime_api.backend import Json, Level, Number, RefusalError, Scope, Terms, Variable, VariablePage
 
 TOKEN = "token-of-the-only-attempt"
 EXECUTION_ID = "job_memory"
@@ -28,6 +28,8 @@ class MemorySession:
     context: dict[str, Json] = field(default_factory=dict)
     variables: dict[str, Json] = field(default_factory=dict)
     versions: dict[str, int] = field(default_factory=dict)
+    progress: Json = None
+    entries: list[tuple[Level, str, Json, str | None]] = field(default_factory=list)
 
     async def get_input(self) -> Json:
         return self.input
@@ -44,15 +46,45 @@ class MemorySession:
     async def set_condition(self, condition: bool) -> None:
         self.condition = condition
 
-    async def get_variable(self, key: str) -> Json:
+    async def get_variable(self, key: str, scope: Scope | None) -> Variable:
         if key not in self.variables:
             raise RefusalError(404, "variable_not_found", f"There is no variable {key}; set it first.")
-        return self.variables[key]
+        return Variable(key=key, value=self.variables[key], version=self.versions.get(key, 1))
 
-    async def set_variable(self, key: str, value: Json) -> int:
+    async def list_variables(self, scope: Scope, *, prefix: str, cursor: str | None, limit: int) -> VariablePage:
+        keys = sorted(key for key in self.variables if key.startswith(prefix) and key > (cursor or ""))
+        items = [await self.get_variable(key, scope) for key in keys[:limit]]
+        return VariablePage(items=items, next_cursor=keys[limit - 1] if len(keys) > limit else None)
+
+    async def set_variable(self, key: str, value: Json, scope: Scope, terms: Terms) -> int:
+        self._check(key, terms)
         self.variables[key] = value
         self.versions[key] = self.versions.get(key, 0) + 1
         return self.versions[key]
+
+    async def increment_variable(self, key: str, by: Number, scope: Scope, terms: Terms) -> tuple[Number, int]:
+        value = self.variables.get(key, 0)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise RefusalError(409, "not_a_number", f"The variable {key} holds no number.")
+        return value + by, await self.set_variable(key, value + by, scope, terms)
+
+    async def delete_variable(self, key: str, scope: Scope, terms: Terms) -> None:
+        await self.get_variable(key, scope)
+        self._check(key, terms)
+        del self.variables[key]
+
+    async def set_progress(self, value: Json) -> None:
+        self.progress = value
+
+    async def write_log(self, level: Level, message: str, data: Json, operation: str | None) -> int:
+        self.entries.append((level, message, data, operation))
+        return len(self.entries)
+
+    def _check(self, key: str, terms: Terms) -> None:
+        version = self.versions.get(key, 1) if key in self.variables else None
+        if (terms.only_new and version is not None) or terms.version not in (None, version):
+            more = {"current_version": version}
+            raise RefusalError(412, "version_mismatch", f"The variable {key} has version {version}.", more=more)
 
 
 @dataclass(slots=True)

@@ -18,6 +18,7 @@ from orchestrator.model.specs import (
     Backoff,
     Concurrency,
     ExecutorKind,
+    GivenArtifact,
     JobSpec,
     Language,
     Limits,
@@ -25,6 +26,7 @@ from orchestrator.model.specs import (
     RetryPolicy,
     Script,
     Volume,
+    WantedSecret,
     WhenFull,
     Workspace,
 )
@@ -99,6 +101,10 @@ SPEC = {
     "volumes": st.lists(st.builds(Volume, source=TEXT, target=TEXT), max_size=4).map(tuple),
     "workspace": st.sampled_from(Workspace),
     "warm": st.booleans(),
+    "secrets": st.lists(st.builds(WantedSecret, name=TEXT, variable=TEXT), max_size=4).map(tuple),
+    "artifacts": st.lists(
+        st.builds(GivenArtifact, name=TEXT, step=TEXT, job_id=TEXT, artifact=st.none() | TEXT), max_size=4
+    ).map(tuple),
 }
 SPECS = st.builds(JobSpec, **SPEC)
 SCHEDULE = {"cron": TEXT, "every": SPANS}  # one of the two

@@ -16,7 +16,16 @@ from orchestrator.model.specs import ExecutorKind
 from orchestrator.model.tokens import Scope, Token
 from orchestrator.model.workflows import Run, RunStatus
 from tests.fakes import FakeClock
-from tests.suites.store_making import LEASE, make_event, make_instance, make_job, make_lines, make_run, outcome
+from tests.suites.store_making import (
+    LEASE,
+    make_artifact,
+    make_event,
+    make_instance,
+    make_job,
+    make_lines,
+    make_run,
+    outcome,
+)
 
 Call = Callable[[Repositories], Awaitable[object]]
 
@@ -40,8 +49,13 @@ def reading_calls(claim: Claim, run: Run, event: Event) -> dict[str, Call]:
         "jobs.running": lambda repos: repos.jobs.running("main"),
         "logs.read": lambda repos: repos.logs.read(claim.job.id, after=0, limit=10),
         "logs.cursor": lambda repos: repos.logs.cursor(claim.job.id),
+        "artifacts.get": lambda repos: repos.artifacts.get(claim.job.id, "report.csv"),
+        "artifacts.page": lambda repos: repos.artifacts.page(claim.job.id, after=None, limit=10),
+        "artifacts.made_before": lambda repos: repos.artifacts.made_before(run.created_at, limit=10),
         "journal.read": lambda repos: repos.journal.read(claim.job.id),
         "variables.get": lambda repos: repos.variables.get("global", "k"),
+        "variables.page": lambda repos: repos.variables.page("global", prefix="", after=None, limit=10),
+        "variables.answer_of": lambda repos: repos.variables.answer_of(claim.job.id, 1, "k", b"d"),
         "tokens.by_digest": lambda repos: repos.tokens.by_digest(b"d"),
         "tokens.has_admin": lambda repos: repos.tokens.has_admin(),
         "runs.get": lambda repos: repos.runs.get(run.id),
@@ -79,6 +93,7 @@ def saying_calls(claim: Claim) -> dict[str, Call]:
         "jobs.set_output": lambda repos: repos.jobs.set_output(job_id, attempt, "late"),
         "jobs.set_condition": lambda repos: repos.jobs.set_condition(job_id, attempt, condition=True),
         "jobs.set_progress": lambda repos: repos.jobs.set_progress(job_id, attempt, "late"),
+        "variables.hold_attempt": lambda repos: repos.variables.hold_attempt(job_id, attempt),
     }
 
 
@@ -95,8 +110,14 @@ def other_writing_calls(claim: Claim, run: Run, event: Event, clock: FakeClock) 
         "jobs.occupy": lambda repos: repos.jobs.occupy("key"),
         "jobs.admit": lambda repos: repos.jobs.admit(claim.job.id),
         "jobs.finish_queued": lambda repos: repos.jobs.finish_queued(claim.job.id, outcome(clock)),
+        "artifacts.replace": lambda repos: repos.artifacts.replace(claim.job.id, [make_artifact(clock, claim.job.id)]),
+        "artifacts.forget": lambda repos: repos.artifacts.forget(claim.job.id),
         "journal.append": lambda repos: repos.journal.append("s", EntryKind.QUEUED, at=now, by="me"),
         "variables.set": lambda repos: repos.variables.set("global", "k", 1, at=now),
+        "variables.lock": lambda repos: repos.variables.lock("global", "k"),
+        "variables.delete": lambda repos: repos.variables.delete("global", "k"),
+        "variables.keep_answer": lambda repos: repos.variables.keep_answer(claim.job.id, 1, "new", b"d", {}),
+        "variables.forget_answers": lambda repos: repos.variables.forget_answers(),
         "idempotency.remember": lambda repos: repos.idempotency.remember(
             IdempotencyKey(scope="s", key="k", digest=b"d"), "job_1", at=now, keep=timedelta(hours=1)
         ),

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.contracts.store import Outcome, Store
+from orchestrator.model.artifacts import Artifact
 from orchestrator.model.events import Event, EventStatus
 from orchestrator.model.instances import Instance
 from orchestrator.model.jobs import (
@@ -95,6 +96,21 @@ def make_instance(clock: FakeClock, **changes) -> Instance:
         id=f"ins_{next(_numbers):08d}", state="/var/state", sockets="/run/sockets", boot_id="boot", seen_at=clock.now()
     )
     return replace(instance, **changes)
+
+
+def make_artifact(clock: FakeClock, job_id: JobId, **changes) -> Artifact:
+    artifact = Artifact(
+        job_id=job_id,
+        attempt=1,
+        name="report.csv",
+        size=7,
+        sha256="00" * 32,
+        media_type="text/csv",
+        created_at=clock.now(),
+        place="here",
+        folder="1-1",
+    )
+    return replace(artifact, **changes)
 
 
 def make_lines(clock: FakeClock, first: int, texts: list[str], *, attempt: int = 1) -> list[Line]:

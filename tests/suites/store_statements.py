@@ -39,6 +39,7 @@ HOT_CALLS: dict[str, tuple[Call, str]] = {
     "events.by_name": (lambda repos: repos.events.by_name("nightly"), "events_name"),
     "events.due": (lambda repos: repos.events.due("main", at=EPOCH, limit=5), "events_due"),
     "events.next_due": (lambda repos: repos.events.next_due("main"), "events_due"),
+    "artifacts.made_before": (lambda repos: repos.artifacts.made_before(EPOCH, limit=5), "artifacts_created"),
     "outbox.due": (lambda repos: repos.outbox.due("main", at=EPOCH, limit=5), "outbox_due"),
     "outbox.lane": (lambda repos: repos.outbox.lane("main"), "outbox_due"),
     "outbox.take": (lambda repos: repos.outbox.take("main", at=EPOCH, lease=LEASE, limit=5), "outbox_due"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tests.suites.store_artifacts import ArtifactSuite
 from tests.suites.store_attempts import AttemptSuite
 from tests.suites.store_concurrency import ConcurrencySuite
 from tests.suites.store_contention import ContentionSuite
@@ -31,8 +32,10 @@ from tests.suites.store_paging import PagingSuite
 from tests.suites.store_queue import QueueSuite
 from tests.suites.store_records import RecordSuite
 from tests.suites.store_runs import RunSuite
+from tests.suites.store_secrets import SecretSuite
 from tests.suites.store_transactions import TransactionSuite
 from tests.suites.store_values import ValueSuite
+from tests.suites.store_variables import VariableSuite
 
 __all__ = [
     "EVERY_KIND",
@@ -57,9 +60,12 @@ class StoreSuite(
     JobSuite,
     QueueSuite,
     AttemptSuite,
+    ArtifactSuite,
     LogSuite,
     RecordSuite,
+    VariableSuite,
     RunSuite,
+    SecretSuite,
     EventSuite,
     InstanceSuite,
     ConcurrencySuite,

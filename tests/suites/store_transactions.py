@@ -220,6 +220,8 @@ class TransactionSuite(StoreOpening):
             await repos.instances.register(make_instance(clock))
             await repos.jobs.occupy("key")
             await repos.variables.set("global", "there", 2, at=now)
+            await repos.variables.lock("elsewhere", "not there")
+            await repos.variables.keep_answer(claim.job.id, 1, "k", b"d", {"version": 1})
             key = IdempotencyKey(scope="s", key="k", digest=b"d")
             await repos.idempotency.remember(key, "job_1", at=now, keep=LEASE)
             await repos.logs.append(claim, make_lines(clock, 1, ["a"]), Cursor())

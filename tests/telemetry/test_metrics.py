@@ -99,6 +99,9 @@ def test_lines_leases_watchers_and_calls_are_counted():
     metrics.watcher_closed()
     metrics.runtime_called("get_input", 200, 0.5)
     metrics.cache_asked("tokens", hit=True)
+    metrics.warm_asked(hit=True)
+    metrics.warm_waiting(3)
+    metrics.warm_wasted()
     found = samples(metrics)
     assert found["cronium_log_lines_total{}"] == 4
     assert found["cronium_log_bytes_total{}"] == 125
@@ -109,6 +112,9 @@ def test_lines_leases_watchers_and_calls_are_counted():
     assert found["cronium_runtime_calls_total{operation=get_input,status=200}"] == 1
     assert found["cronium_runtime_call_duration_seconds_sum{operation=get_input}"] == 0.5
     assert found["cronium_cache_requests_total{cache=tokens,result=hit}"] == 1
+    assert found["cronium_warm_starts_total{result=hit}"] == 1
+    assert found["cronium_warm_starts_total{result=miss}"] == 0
+    assert (found["cronium_warm_containers{}"], found["cronium_warm_wasted_total{}"]) == (3, 1)
 
 
 def test_fires_and_what_follows_are_counted():

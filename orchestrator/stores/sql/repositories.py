@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from orchestrator.stores.sql.artifacts import SqlArtifacts
 from orchestrator.stores.sql.connection import Connection, Dialect
 from orchestrator.stores.sql.events import SqlEvents
 from orchestrator.stores.sql.idempotency import SqlIdempotency
@@ -13,6 +14,7 @@ from orchestrator.stores.sql.journal import SqlJournal
 from orchestrator.stores.sql.logs import SqlLogs
 from orchestrator.stores.sql.outbox import SqlOutbox
 from orchestrator.stores.sql.runs import SqlRuns
+from orchestrator.stores.sql.secrets import SqlSecrets
 from orchestrator.stores.sql.tokens import SqlTokens
 from orchestrator.stores.sql.variables import SqlVariables
 
@@ -33,12 +35,20 @@ class SqlRepositories:
         return SqlLogs(self.connection)
 
     @property
+    def artifacts(self) -> SqlArtifacts:
+        return SqlArtifacts(self.connection)
+
+    @property
     def journal(self) -> SqlJournal:
         return SqlJournal(self.connection, self.dialect)
 
     @property
     def variables(self) -> SqlVariables:
         return SqlVariables(self.connection)
+
+    @property
+    def secrets(self) -> SqlSecrets:
+        return SqlSecrets(self.connection, self.dialect)
 
     @property
     def tokens(self) -> SqlTokens:

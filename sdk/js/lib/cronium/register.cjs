@@ -1,5 +1,6 @@
 /**
- * Makes `import "cronium"` work without an installation: NODE_PATH serves `require` only.
+ * Makes `import "cronium"` work without an installation, and `import` of what lies in a `node_modules` on NODE_PATH, such
+ * as a job's packages: NODE_PATH serves `require` only.
  *
  * Loaded into every Node process of a job by NODE_OPTIONS, as `--require`, which every version of Node takes. A package
  * of that name that the script has installed itself comes first.
@@ -21,13 +22,28 @@ function register(nodeModule) {
 }
 
 function resolve(specifier, context, nextResolve) {
-  if (specifier !== "cronium") return nextResolve(specifier, context);
   try {
     return nextResolve(specifier, context);
   } catch (error) {
     if (error.code !== "ERR_MODULE_NOT_FOUND") throw error; // that of `require`, which has NODE_PATH, is another
-    return { url: fileUrl("cronium.mjs"), format: "module", shortCircuit: true };
+    if (specifier === "cronium") return { url: fileUrl("cronium.mjs"), format: "module", shortCircuit: true };
+    if (!/^[@a-z0-9]/i.test(specifier) || specifier.includes(":")) throw error; // no name of a package
+    for (const parentURL of parents()) {
+      try {
+        return nextResolve(specifier, { ...context, parentURL });
+      } catch (again) {
+        if (again.code !== "ERR_MODULE_NOT_FOUND") throw again;
+      }
+    }
+    throw error;
   }
+}
+
+/** Where a module would have to lie to find what is in a `node_modules` on NODE_PATH. */
+function parents() {
+  const { basename, delimiter, dirname, join } = require("path");
+  const places = (process.env.NODE_PATH ?? "").split(delimiter).filter((place) => basename(place) === "node_modules");
+  return places.map((place) => require("url").pathToFileURL(join(dirname(place), "script.mjs")).href);
 }
 
 /**
