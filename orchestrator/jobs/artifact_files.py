@@ -13,6 +13,7 @@ import mimetypes
 import os
 import stat
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import islice
@@ -105,8 +106,11 @@ def copy_all(source: Path, target: Path, limits: ArtifactLimits, stopped: Callab
             haul.notes.append("The directory of artifacts is no directory any more: nothing is kept.")
             return haul
         raise
-    target.mkdir(parents=True)
-    _copy_directory(directory, "", _Journey(target=target, limits=limits, stopped=stopped, haul=haul))
+    try:
+        target.mkdir(parents=True)
+        _copy_directory(directory, "", _Journey(target=target, limits=limits, stopped=stopped, haul=haul))
+    finally:
+        os.close(directory)
     for place in {parent for file in haul.files for parent in (target / file.name).parents if parent >= target}:
         _sync_directory(place)
     for place in (target.parent, target.parent.parent):
@@ -124,20 +128,17 @@ class _Journey:
 
 
 def _copy_directory(directory: int, prefix: str, journey: _Journey) -> None:
-    """Copy what is in an open directory, which is closed."""
-    try:
-        for entry in _entries(directory, prefix, journey):
-            name, haul = f"{prefix}{entry.name}", journey.haul
-            if journey.stopped():
-                raise StoppedError
-            if haul.is_full:
-                haul.leave(name, "found no room on the disk")
-            elif (problem := name_problem(name)) is not None:
-                haul.leave(name, problem)
-            else:
-                _copy_entry(directory, entry, name, journey)
-    finally:
-        os.close(directory)
+    """Copy what is in an open directory."""
+    for entry in _entries(directory, prefix, journey):
+        name, haul = f"{prefix}{entry.name}", journey.haul
+        if journey.stopped():
+            raise StoppedError
+        if haul.is_full:
+            haul.leave(name, "found no room on the disk")
+        elif (problem := name_problem(name)) is not None:
+            haul.leave(name, problem)
+        else:
+            _copy_entry(directory, entry, name, journey)
 
 
 def _entries(directory: int, prefix: str, journey: _Journey) -> list[os.DirEntry[str]]:
@@ -156,10 +157,11 @@ def _copy_entry(directory: int, entry: os.DirEntry[str], name: str, journey: _Jo
     try:
         mode = entry.stat(follow_symlinks=False).st_mode
         if stat.S_ISDIR(mode):
-            inner = os.open(entry.name, READ | os.O_DIRECTORY, dir_fd=directory)
-            _copy_directory(inner, f"{name}/", journey)
+            with _opened(entry.name, READ | os.O_DIRECTORY, directory) as inner:
+                _copy_directory(inner, f"{name}/", journey)
         elif stat.S_ISREG(mode):
-            _copy_file(os.open(entry.name, READ_FILE, dir_fd=directory), name, journey)
+            with _opened(entry.name, READ_FILE, directory) as source:
+                _copy_file(source, name, journey)
         else:
             journey.haul.leave(name, next((words for is_one, words in KINDS if is_one(mode)), "is no file"))
     except OSError as error:
@@ -168,25 +170,33 @@ def _copy_entry(directory: int, entry: os.DirEntry[str], name: str, journey: _Jo
         journey.haul.leave(name, why)
 
 
+@contextmanager
+def _opened(name: str, flags: int, directory: int) -> Iterator[int]:
+    descriptor = os.open(name, flags, dir_fd=directory)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
 def _copy_file(source: int, name: str, journey: _Journey) -> None:
-    """Copy an open file, which is closed, unless it is not what its name has promised."""
+    """Copy an open file, unless it is not what its name has promised: it may be a directory by now."""
     haul, limits = journey.haul, journey.limits
-    with os.fdopen(source, "rb", buffering=0) as reading:
-        found = os.fstat(source)
-        if not stat.S_ISREG(found.st_mode):
-            haul.leave(name, "is no file")
-        elif found.st_nlink != 1:
-            haul.leave(name, "has other names too (a hard link)")
-        elif len(haul.files) >= limits.max_files:
-            haul.leave(name, f"is one more than the {limits.max_files} files that a job may leave")
-        elif haul.size + found.st_size > limits.max_bytes:
-            haul.leave(name, f"({found.st_size} bytes) is more than the {limits.max_bytes} bytes that a job may leave")
-        elif _free_bytes(journey.target) < found.st_size + RESERVE_BYTES:
-            haul.leave(name, f"({found.st_size} bytes) finds no room on the disk")
-        else:
-            copied = _written(iter(lambda: reading.read(BLOCK_BYTES), b""), found.st_size, name, journey)
-            haul.files.append(copied)
-            haul.size += copied.size
+    found = os.fstat(source)
+    if not stat.S_ISREG(found.st_mode):
+        haul.leave(name, "is no file")
+    elif found.st_nlink != 1:
+        haul.leave(name, "has other names too (a hard link)")
+    elif len(haul.files) >= limits.max_files:
+        haul.leave(name, f"is one more than the {limits.max_files} files that a job may leave")
+    elif haul.size + found.st_size > limits.max_bytes:
+        haul.leave(name, f"({found.st_size} bytes) is more than the {limits.max_bytes} bytes that a job may leave")
+    elif _free_bytes(journey.target) < found.st_size + RESERVE_BYTES:
+        haul.leave(name, f"({found.st_size} bytes) finds no room on the disk")
+    else:
+        copied = _written(iter(lambda: os.read(source, BLOCK_BYTES), b""), found.st_size, name, journey)
+        haul.files.append(copied)
+        haul.size += copied.size
 
 
 def _written(blocks: Iterator[bytes], size: int, name: str, journey: _Journey) -> Copied:
@@ -194,8 +204,8 @@ def _written(blocks: Iterator[bytes], size: int, name: str, journey: _Journey) -
     path = journey.target / name
     path.parent.mkdir(parents=True, exist_ok=True)
     digest, left = hashlib.sha256(), size
-    try:
-        with path.open("xb") as file:
+    with path.open("xb") as file:
+        try:
             for block in blocks:
                 part = block[:left]
                 digest.update(part)
@@ -205,9 +215,9 @@ def _written(blocks: Iterator[bytes], size: int, name: str, journey: _Journey) -
                     break
             file.flush()
             os.fsync(file.fileno())
-    except BaseException:
-        path.unlink(missing_ok=True)
-        raise
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
     return Copied(name=name, size=size - left, sha256=digest.hexdigest(), media_type=media_type_of(name))
 
 

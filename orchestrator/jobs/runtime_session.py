@@ -156,9 +156,7 @@ class AttemptSession:
             done = await write(repos, self._scope(scope), key, value, self._writer(), condition=_condition(terms))
             return done if isinstance(done, Mismatch) else {"version": done.version}
 
-        crash_point("variable.before")
         answer = await self._once(key, terms, ["set", scope, key, value, terms.version, terms.only_new], change)
-        crash_point("variable.committed")
         return _whole(answer["version"])
 
     async def increment_variable(self, key: str, by: Number, scope: Scope, terms: Terms) -> tuple[Number, int]:
@@ -166,9 +164,7 @@ class AttemptSession:
             done = await add(repos, self._scope(scope), key, by, self._writer(), condition=_condition(terms))
             return done if isinstance(done, Mismatch) else {"value": done.value, "version": done.version}
 
-        crash_point("variable.before")
         answer = await self._once(key, terms, ["add", scope, key, by, terms.version, terms.only_new], change)
-        crash_point("variable.committed")
         return _number(answer["value"]), _whole(answer["version"])
 
     async def delete_variable(self, key: str, scope: Scope, terms: Terms) -> None:
@@ -176,9 +172,7 @@ class AttemptSession:
             done = await remove(repos, self._scope(scope), key, condition=_condition(terms))
             return done if isinstance(done, Mismatch) else {"version": done.version}
 
-        crash_point("variable.before")
         await self._once(key, terms, ["delete", scope, key, terms.version, terms.only_new], change)
-        crash_point("variable.committed")
 
     async def set_progress(self, value: Json) -> None:
         with _refusing():
@@ -204,6 +198,7 @@ class AttemptSession:
         once under one name the second finds the first one's answer.
         """
         job_id, attempt, digest = self.owner.job.id, self.owner.attempt, _digest(meant)
+        crash_point("variable.before")
         with _refusing():
             async with self.store.begin() as repos:
                 await repos.variables.hold_attempt(job_id, attempt)
@@ -216,6 +211,7 @@ class AttemptSession:
                     raise _mismatch(key, answer)
                 if terms.operation is not None:
                     await repos.variables.keep_answer(job_id, attempt, terms.operation, digest, answer)
+        crash_point("variable.committed")
         return answer
 
     def _writer(self) -> Writer:

@@ -25,6 +25,7 @@ from tests.suites.store_making import (
     make_lines,
     make_run,
     outcome,
+    sealed,
 )
 
 Call = Callable[[Repositories], Awaitable[object]]
@@ -56,6 +57,10 @@ def reading_calls(claim: Claim, run: Run, event: Event) -> dict[str, Call]:
         "variables.get": lambda repos: repos.variables.get("global", "k"),
         "variables.page": lambda repos: repos.variables.page("global", prefix="", after=None, limit=10),
         "variables.answer_of": lambda repos: repos.variables.answer_of(claim.job.id, 1, "k", b"d"),
+        "secrets.key_ids": lambda repos: repos.secrets.key_ids(),
+        "secrets.get": lambda repos: repos.secrets.get("global", "S"),
+        "secrets.page": lambda repos: repos.secrets.page(None, after=None, limit=10),
+        "secrets.granted": lambda repos: repos.secrets.granted(claim.job.id, 1),
         "tokens.by_digest": lambda repos: repos.tokens.by_digest(b"d"),
         "tokens.has_admin": lambda repos: repos.tokens.has_admin(),
         "runs.get": lambda repos: repos.runs.get(run.id),
@@ -118,6 +123,16 @@ def other_writing_calls(claim: Claim, run: Run, event: Event, clock: FakeClock) 
         "variables.delete": lambda repos: repos.variables.delete("global", "k"),
         "variables.keep_answer": lambda repos: repos.variables.keep_answer(claim.job.id, 1, "new", b"d", {}),
         "variables.forget_answers": lambda repos: repos.variables.forget_answers(),
+        "secrets.occupy_key": lambda repos: repos.secrets.occupy_key("k1"),
+        "secrets.set_key": lambda repos: repos.secrets.set_key("k1"),
+        "secrets.write": lambda repos: repos.secrets.write("global", "S", description=None, at=now),
+        "secrets.keep": lambda repos: repos.secrets.keep(sealed("S", 1)),
+        "secrets.delete": lambda repos: repos.secrets.delete("global", "not there"),
+        "secrets.use": lambda repos: repos.secrets.use("global", "S", at=now),
+        "secrets.grant": lambda repos: repos.secrets.grant(claim.job.id, 1, []),
+        "secrets.prune": lambda repos: repos.secrets.prune(),
+        "secrets.under_other_keys": lambda repos: repos.secrets.under_other_keys("k1", limit=10),
+        "secrets.rewrap": lambda repos: repos.secrets.rewrap(sealed("S", 1)),
         "idempotency.remember": lambda repos: repos.idempotency.remember(
             IdempotencyKey(scope="s", key="k", digest=b"d"), "job_1", at=now, keep=timedelta(hours=1)
         ),

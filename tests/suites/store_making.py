@@ -26,6 +26,7 @@ from orchestrator.model.jobs import (
     TriggerKind,
 )
 from orchestrator.model.logs import Line, Stream
+from orchestrator.model.secrets import SealedValue
 from orchestrator.model.specs import ExecutorKind, JobSpec, Language, Script
 from orchestrator.model.workflows import Run, RunStatus
 from orchestrator.stores.migrate import read_migrations
@@ -181,3 +182,7 @@ class StoreOpening:
     async def store(self, tmp_path, clock):
         async with self.open_store(tmp_path, clock) as store:
             yield store
+
+
+def sealed(name: str, version: int, *, key_id: str = "k1", scope: str = "global") -> SealedValue:
+    return SealedValue(scope=scope, name=name, version=version, key_id=key_id, wrapped=b"\0w", sealed=b"\xff\0s")

@@ -7,11 +7,7 @@ import asyncio
 import pytest
 
 from orchestrator.model.secrets import GLOBAL_SCOPE, Grant, SealedValue, Secret
-from tests.suites.store_making import ODD_TEXT, StoreOpening, claim_one, outcome
-
-
-def sealed(name: str, version: int, *, key_id: str = "k1", scope: str = GLOBAL_SCOPE) -> SealedValue:
-    return SealedValue(scope=scope, name=name, version=version, key_id=key_id, wrapped=b"\0w", sealed=b"\xff\0s")
+from tests.suites.store_making import ODD_TEXT, StoreOpening, claim_one, outcome, sealed
 
 
 async def put(store, clock, name: str, *, scope: str = GLOBAL_SCOPE, key_id: str = "k1", **changes) -> Secret:

@@ -10,6 +10,7 @@ from orchestrator.contracts.store import IdempotencyKey, JobFilter, Repositories
 from orchestrator.errors import ConflictError, CroniumError, NotFoundError
 from orchestrator.model.journal import EntryKind
 from orchestrator.model.logs import Cursor
+from orchestrator.model.secrets import Grant
 from orchestrator.model.tokens import Scope, Token
 from orchestrator.model.workflows import RunStatus
 from tests.suites.store_making import (
@@ -20,6 +21,7 @@ from tests.suites.store_making import (
     claim_one,
     get,
     insert,
+    make_artifact,
     make_event,
     make_instance,
     make_job,
@@ -27,6 +29,7 @@ from tests.suites.store_making import (
     make_run,
     outcome,
     row_counts,
+    sealed,
 )
 
 
@@ -222,6 +225,12 @@ class TransactionSuite(StoreOpening):
             await repos.variables.set("global", "there", 2, at=now)
             await repos.variables.lock("elsewhere", "not there")
             await repos.variables.keep_answer(claim.job.id, 1, "k", b"d", {"version": 1})
+            await repos.artifacts.replace(claim.job.id, [make_artifact(clock, claim.job.id)])
+            await repos.secrets.occupy_key("k1")
+            secret = await repos.secrets.write("global", "S", description=None, at=now)
+            await repos.secrets.keep(sealed("S", secret.version))
+            grant = Grant(variable="S", scope="global", name="S", version=secret.version)
+            await repos.secrets.grant(claim.job.id, claim.job.attempt, [grant])
             key = IdempotencyKey(scope="s", key="k", digest=b"d")
             await repos.idempotency.remember(key, "job_1", at=now, keep=LEASE)
             await repos.logs.append(claim, make_lines(clock, 1, ["a"]), Cursor())
