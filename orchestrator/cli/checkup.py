@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import stat
 import subprocess
 import tempfile
 from collections.abc import Awaitable, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, contextmanager
+from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from enum import StrEnum
@@ -26,6 +25,7 @@ from orchestrator.executors.docker import DockerSettings, open_docker_executor
 from orchestrator.executors.docker.hardening import Held, engine_findings
 from orchestrator.executors.docker.leftovers import Leftover, leftovers_at, remove_at
 from orchestrator.executors.process import ProcessSettings, open_process_executor
+from orchestrator.jobs.artifact_places import remove
 from orchestrator.model.specs import ExecutorKind
 from orchestrator.places import KEY_FILE, find_interpreter, instance_of, make_private, sdk_directory
 from orchestrator.stores.sqlite import open_sqlite_store
@@ -83,8 +83,9 @@ class Unneeded:
         gone = asyncio.run(remove_at(self.endpoint, [left for left in self.on_engine if left.name in wanted]))
         for directory in self.directories:
             if str(directory) in wanted:
-                shutil.rmtree(directory, ignore_errors=True)
-        removed = {str(directory) for directory in self.directories if not directory.exists()}
+                with suppress(OSError):  # it is named among those that are still there
+                    remove(directory)
+        removed = {str(directory) for directory in self.directories if not os.path.lexists(directory)}
         return frozenset({*(left.name for left in gone), *(removed & wanted)})
 
 

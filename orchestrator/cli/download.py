@@ -61,7 +61,9 @@ def fetch_to(client: Client, job_id: str, artifact: Fetchable, path: Path) -> Pa
     """Fetch to a file, which has its old content until all of the new one is there."""
     temporary: Path | None = None
     try:
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:100]}.")
+        descriptor, name = tempfile.mkstemp(
+            dir=path.parent, prefix=".cronium-"
+        )  # never too long, as a name with more could be
         temporary = Path(name)
         with os.fdopen(descriptor, "wb") as file:
             for block in _blocks(client, job_id, artifact):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -34,9 +35,12 @@ def _copy(source: Path, target: Path, root: Path) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         if not target.parent.resolve().is_relative_to(root.resolve()):
             raise InvalidError(f"{target.parent} leads out of {root}: remove the link, or name an empty directory.")
-        fresh = target.with_name(f".{target.name[:100]}.new")
-        shutil.copyfile(source, fresh)
-        fresh.replace(target)
+        fresh = target.with_name(f".cronium-{secrets.token_hex(8)}")  # no other artifact's name, and never too long
+        try:
+            shutil.copyfile(source, fresh)
+            fresh.replace(target)
+        finally:
+            fresh.unlink(missing_ok=True)
     except OSError as error:
         raise InvalidError(
             f"{target} cannot be written: {error.strerror}. What the script left is kept as {source}."

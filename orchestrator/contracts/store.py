@@ -334,8 +334,12 @@ class VariableRepository(Protocol):
         """
         ...
 
-    async def delete(self, scope: str, key: str) -> Variable | None:
-        """Remove the variable and return what it was; None where there was none."""
+    async def delete(self, scope: str, key: str, *, version: int | None = None) -> Variable | None:
+        """
+        Remove the variable and return what it was; None where there was none, or none of that `version`.
+
+        Never in a transaction that has locked a variable: two that wait for each other would be the end of one.
+        """
         ...
 
     async def page(self, scope: str, *, prefix: str, after: str | None, limit: int) -> Page[Variable]:

@@ -22,6 +22,14 @@ STRAY_AFTER = timedelta(hours=1)  # copying takes less, and what is copied is re
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class _Folder:
+    """One of a job's, and when it was changed last, in seconds since 1970."""
+
+    name: str
+    changed: float
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArtifactUpkeep:
     """Keeps artifacts for `retention` from the end of their attempt."""
@@ -77,30 +85,37 @@ class ArtifactUpkeep:
             log.info("removed artifacts without a record", extra={"folders": removed})
         return removed
 
-    async def _strays(self, job_id: JobId, folders: Sequence[str]) -> list[str]:
-        """Those of a job's folders that no record names, and none will: its end is stored."""
+    async def _strays(self, job_id: JobId, folders: Sequence[_Folder]) -> list[str]:
+        """
+        Those of a job's folders that no record names, and none will: its end is stored.
+
+        Those of a job that nobody knows stay until their time is over: the server may have been started with another
+        database than theirs, by mistake or before a backup is restored.
+        """
         async with self.store.read() as repos:
             try:
                 if not (await repos.jobs.get(job_id)).status.is_final:
                     return []
             except NotFoundError:
-                return [*folders]
+                expired = (self.clock.now() - self.retention).timestamp()
+                return [folder.name for folder in folders if folder.changed < expired]
             page = await repos.artifacts.page(job_id, after=None, limit=1)
         named = {artifact.folder for artifact in page.items if artifact.place == self.shelf.place}
-        return [folder for folder in folders if folder not in named]
+        return [folder.name for folder in folders if folder.name not in named]
 
 
-def _old_folders(root: Path, before: datetime) -> Mapping[str, list[str]]:
+def _old_folders(root: Path, before: datetime) -> Mapping[str, list[_Folder]]:
     """The folders, by job, that nobody has written to since a moment."""
-    found: dict[str, list[str]] = {}
+    found: dict[str, list[_Folder]] = {}
     if not root.is_dir():
         return found
     for job in os.scandir(root):
         if not job.is_dir(follow_symlinks=False):
             continue
         for folder in os.scandir(job.path):
-            if folder.stat(follow_symlinks=False).st_mtime < before.timestamp():
-                found.setdefault(job.name, []).append(folder.name)
+            changed = folder.stat(follow_symlinks=False).st_mtime
+            if changed < before.timestamp():
+                found.setdefault(job.name, []).append(_Folder(folder.name, changed))
     return found
 
 

@@ -48,7 +48,8 @@ class ArtifactWatch:
         try:
             yield watched.too_much
         finally:
-            del self._watched[directory]
+            if self._watched.get(directory) is watched:  # else a later supervision of the same attempt watches it
+                del self._watched[directory]
 
     async def run(self) -> None:
         """Look until cancelled."""

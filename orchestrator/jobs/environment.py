@@ -9,7 +9,7 @@ import json
 import logging
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from orchestrator.contracts.executor import Placement, ProcessSpec
@@ -44,7 +44,7 @@ class Surroundings:
     sdk: Path
     images: Mapping[Language, str]
     find: Callable[[str], str | None]
-    key: bytes
+    key: bytes = field(repr=False)
     workdir: str | None = None
     tied: bool = False
     stdin: int | None = None

@@ -226,14 +226,16 @@ class Runner:
 
     async def _prepare(self, job: Job, placement: Placement) -> ProcessSpec:
         """Prepare in a thread. Cancelling waits for it: files that it writes later would be left behind."""
-        given = [] if self.shelf is None else await find_given(self.store, self.shelf, job)
+        shelf = self.shelf
+        given = [] if shelf is None else await persist(lambda: find_given(self.store, shelf, job))
         preparing = asyncio.ensure_future(asyncio.to_thread(prepare, job, self.surroundings, placement, *given))
         try:
             spec = await asyncio.shield(preparing)
         except asyncio.CancelledError:
             await asyncio.wait({preparing}, timeout=self.patience.grace.total_seconds())
             raise
-        given_values = {one.variable: one.value for one in await given_secrets(self.vault, job)}
+        secrets = await persist(lambda: given_secrets(self.vault, job))
+        given_values = {one.variable: one.value for one in secrets}
         return replace(spec, env={**spec.env, **given_values}) if given_values else spec
 
     async def end(self, job: Job, executor: Executor, claim: Claim | None = None) -> None:

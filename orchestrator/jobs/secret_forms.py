@@ -12,6 +12,7 @@ from urllib.parse import quote, quote_plus
 MIN_FORM_BYTES = 6
 NEWLINE = re.compile(r"\r\n|\r|\n")
 PEM_FRAME = re.compile(r"-+(?:BEGIN|END) [A-Z0-9 ]+-+")
+UNCHANGED = re.compile(r"[A-Za-z0-9_.-]+")  # by all of these encodings
 SHELL_WORD = re.compile(r"[^A-Za-z0-9_@%+=:,./-]")
 WRAPS = (64, 76)  # characters in a line of base64: RFC 7468 (PEM) and RFC 2045 (MIME, base64(1))
 MIN_WRAPPED = 16  # of a last line: a shorter one tells little, and much else looks like it
@@ -38,6 +39,8 @@ def lines_of(secret: str) -> list[str]:
 
 def _texts(whole: str) -> set[str]:
     """The secret with either kind of newline."""
+    if NEWLINE.search(whole) is None:
+        return {whole}
     lines = NEWLINE.split(whole)
     return {whole, "\n".join(lines), "\r\n".join(lines)}
 
@@ -45,6 +48,8 @@ def _texts(whole: str) -> set[str]:
 def _plain(text: str) -> Iterator[str]:
     """The text, and how it is written into URLs, JSON, program text and shell commands."""
     yield text
+    if UNCHANGED.fullmatch(text):  # such as each attempt's token, whose forms are made for every job
+        return
     for safe in ("", "/", "!'()*", ":/?#[]@!$&'()*+,;="):
         encoded = quote(text, safe=safe)
         yield from (encoded, re.sub("%[0-9A-F]{2}", lambda found: found[0].lower(), encoded))

@@ -14,7 +14,7 @@ class SetupLog:
     """
     A `Setup`, as a block: what was said in it is stored when it is left, also by an error; cancelled, what is stored is.
 
-    Raises on leaving what storing raised, such as `LeaseLostError`, unless the block itself failed.
+    Raises on leaving what storing raised, such as `LeaseLostError`, also where the block itself has failed.
     """
 
     def __init__(self, writer: LogWriter) -> None:
@@ -40,7 +40,15 @@ class SetupLog:
             return
         storing, self._storing = self._storing, None
         if isinstance(error, asyncio.CancelledError):
-            storing.cancel()
-            await asyncio.wait({storing})
+            await _break_off(storing)
             return
-        await self._writer.stop(storing)
+        try:
+            await self._writer.stop(storing)
+        except asyncio.CancelledError:
+            await _break_off(storing)
+            raise
+
+
+async def _break_off(storing: asyncio.Task[None]) -> None:
+    storing.cancel()
+    await asyncio.wait({storing})

@@ -118,13 +118,18 @@ async def remove(
 ) -> Variable | Mismatch:
     """Remove a variable and return what it was. Raises `NotFoundError` (`variable_not_found`), and of `write` what can be."""
     check_writable(key)
-    mismatch = await _mismatch(repos, scope, key, condition)
-    if mismatch is not None:
-        return mismatch
-    gone = await repos.variables.delete(scope, key)
-    if gone is None:
+    if condition is None:
+        gone = await repos.variables.delete(scope, key)
+    elif condition.version is not None:
+        gone = await repos.variables.delete(scope, key, version=condition.version)
+    else:
+        gone = None  # a variable that must not be there cannot be removed
+    if gone is not None:
+        return gone
+    found = await repos.variables.get(scope, key)
+    if found is None and (condition is None or condition.version is None):
         raise missing(key)
-    return gone
+    return Mismatch(version=None if found is None else found.version)
 
 
 def missing(key: str) -> NotFoundError:

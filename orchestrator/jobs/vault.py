@@ -99,13 +99,16 @@ class Vault:
             async with self.store.begin() as repos:
                 await repos.secrets.grant(job.id, job.attempt, await self._wanted(repos, job))
 
+        async def open_once() -> None:
+            try:
+                await self.given(job)
+            except UnavailableError as error:
+                if error.code.startswith("secret_key"):
+                    raise StartFailedError(error.message, reason=Reason.INVALID) from error
+                raise
+
         await persist(write)
-        try:
-            await self.given(job)
-        except UnavailableError as error:
-            if error.code.startswith("secret_key"):
-                raise StartFailedError(error.message, reason=Reason.INVALID) from error
-            raise
+        await persist(open_once)
 
     async def _wanted(self, repos: Repositories, job: Job) -> list[Grant]:
         scopes = (GLOBAL_SCOPE,) if job.event_id is None else (job.event_id, GLOBAL_SCOPE)

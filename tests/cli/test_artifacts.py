@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
+from orchestrator.cli.run_artifacts import _copy as copy_one
 from orchestrator.jobs.artifacts import Shelf
 from tests.api.door import open_door
 from tests.api.test_artifacts import PLACE, Shop
@@ -76,6 +77,25 @@ async def test_all_artifacts_are_fetched_into_a_directory(shop: Shop, lonely: Cl
     root = lonely.home / "out" / "here"
     assert answer.code == 0, answer.err
     assert {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()} == files
+
+
+LONG = "\u5831" * 85  # 255 bytes: as long as a name can be
+
+
+async def test_the_longest_name_is_fetched_too(shop: Shop, lonely: Cli):
+    job = await shop.leave({LONG: b"1"})
+    answer = await lonely("artifacts", "get", job.id, LONG)
+    assert answer.code == 0, answer.err
+    assert [(path.name, path.read_bytes()) for path in lonely.home.iterdir() if path.is_file()] == [(LONG, b"1")]
+
+
+def test_what_a_run_left_is_copied_under_every_name(tmp_path: Path):
+    """Also where a name is as long as it can be, or one that a temporary file could have."""
+    files = {".x.new": b"1", "x": b"2", LONG: b"3"}
+    for name, data in files.items():
+        (tmp_path / "kept").write_bytes(data)
+        copy_one(tmp_path / "kept", tmp_path / "out" / name, tmp_path / "out")
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == files
 
 
 async def test_a_name_that_is_not_there_says_which_are(shop: Shop, lonely: Cli):

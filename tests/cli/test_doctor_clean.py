@@ -94,6 +94,21 @@ async def test_nothing_is_deleted_before_it_is_told_to_be(server: Serving, lonel
 
 
 @pytest.mark.docker
+async def test_what_scripts_were_given_and_what_they_left_is_deleted_as_the_server_would(server: Serving, lonely: Cli):
+    """A link in the place of the artifacts is no directory; what is read-only is opened first."""
+    server.start()
+    assert server.stop() == 0
+    attempts = server.data_dir / "attempts"
+    (attempts / "cronium-job_1-1" / "sdk").mkdir(parents=True)
+    (attempts / "cronium-job_1-1" / "sdk").chmod(0o555)
+    (attempts / "cronium-job_1-1").chmod(0o555)
+    (attempts / "cronium-job_1-1.artifacts").symlink_to("/nowhere")
+    done = await clean(lonely, "--yes")
+    assert done["deleted"] == sorted(map(str, (attempts / "cronium-job_1-1", attempts / "cronium-job_1-1.artifacts")))
+    assert list(attempts.iterdir()) == []
+
+
+@pytest.mark.docker
 async def test_what_a_job_of_a_stopped_server_still_needs_stays(server: Serving, lonely: Cli):
     """It runs on; the next start collects what it does."""
     server.start()

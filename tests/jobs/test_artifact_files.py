@@ -6,6 +6,8 @@ import hashlib
 import os
 import socket
 import stat
+import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,6 +39,10 @@ def put(place: Path, name: str, data: bytes = b"x") -> Path:
 
 def copied(source: Path, limits: ArtifactLimits = LIMITS) -> Haul:
     return copy_all(source, source.parent / "target" / "job" / "1-1", limits, lambda: False)
+
+
+def open_descriptors() -> int:
+    return len([*Path("/proc/self/fd").iterdir()])
 
 
 def names(haul: Haul) -> list[str]:
@@ -162,7 +168,7 @@ def test_of_a_directory_with_too_many_names_only_some_are_looked_at(source: Path
     assert len(haul.notes) + haul.unsaid == LIMITS.max_entries + 1
 
 
-@pytest.mark.parametrize("swap", ["link", "fifo", "hard"])
+@pytest.mark.parametrize("swap", ["link", "fifo", "hard", "directory"])
 def test_a_file_that_is_swapped_while_we_look_leads_nowhere_else(source: Path, monkeypatch, swap: str):
     """Between the look at the name and the opening a descendant of the script puts something else there."""
     secret = put(source.parent, "secret", b"of the server")
@@ -176,15 +182,19 @@ def test_a_file_that_is_swapped_while_we_look_leads_nowhere_else(source: Path, m
                 wanted.symlink_to(secret)
             elif swap == "fifo":
                 os.mkfifo(wanted)
+            elif swap == "directory":
+                wanted.mkdir()
             else:
                 wanted.hardlink_to(secret)
         return real(path, flags, *more, **named)
 
     monkeypatch.setattr(artifact_files.os, "open", late)
+    before = open_descriptors()
     haul = copied(source)
 
     assert names(haul) == []
     assert len(haul.sentences()) == 1
+    assert open_descriptors() == before
 
 
 def test_a_directory_that_is_swapped_for_a_link_is_not_followed(source: Path, monkeypatch):
@@ -263,6 +273,44 @@ def test_room_is_left_for_the_database(source: Path, monkeypatch):
     assert haul.sentences() == ["The artifact 'a' (500 bytes) finds no room on the disk: it is not kept."]
 
 
+def test_no_descriptor_is_left_where_the_place_cannot_be_used(source: Path):
+    put(source, "a")
+    put(source.parent, "target")
+    before = open_descriptors()
+    with pytest.raises(OSError, match="target"):
+        copied(source)
+    assert open_descriptors() == before
+
+
+def test_a_name_that_a_directory_tells_twice_is_copied_once(source: Path, monkeypatch):
+    """Some do, where names change while they are read."""
+    put(source, "a", b"1")
+    real = artifact_files._entries
+    monkeypatch.setattr(artifact_files, "_entries", lambda *args: real(*args) * 2)
+    haul = copied(source)
+
+    assert names(haul) == ["a"]
+    assert (source.parent / "target/job/1-1/a").read_bytes() == b"1"
+
+
+def test_what_lies_thousands_of_levels_deep_is_removed(source: Path):
+    """Neither the stack nor the descriptors are enough for a step down at each level."""
+    place = os.open(source, os.O_RDONLY)
+    for _ in range(3000):
+        os.mkdir("d", dir_fd=place)
+        inner = os.open("d", os.O_RDONLY, dir_fd=place)
+        os.close(place)
+        place = inner
+    os.close(place)
+    before = open_descriptors()
+    try:
+        remove(source)
+        assert not source.exists()
+        assert open_descriptors() == before
+    finally:
+        subprocess.run(["rm", "-rf", source], check=True)  # pytest cannot either
+
+
 def test_copying_stops_between_two_files(source: Path):
     for name in "abc":
         put(source, name)
@@ -299,8 +347,6 @@ def another_account(uid: int) -> Iterator[None]:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can be several accounts")
 def test_a_server_without_rights_reads_and_removes_what_another_account_left_in_directories_of_its_own():
-    import tempfile
-
     place = Path(tempfile.mkdtemp(dir="/tmp"))
     os.chown(place, 10001, 10001)
     path = place / "x.artifacts"
@@ -317,5 +363,26 @@ def test_a_server_without_rights_reads_and_removes_what_another_account_left_in_
             remove(path)
         assert names(haul) == ["dir/inner/file"]
         assert not path.exists()
+    finally:
+        remove(place)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be several accounts")
+@pytest.mark.parametrize("mode", [0, 0o555])
+def test_a_server_without_rights_removes_what_is_closed_to_it_and_follows_no_link(mode: int):
+    place = Path(tempfile.mkdtemp(dir="/tmp"))
+    os.chown(place, 10001, 10001)
+    path = place / "attempt"
+    try:
+        with another_account(10001):
+            kept = put(place, "elsewhere/file")
+            kept.parent.chmod(0o500)
+            put(path, "a/b/c/file")
+            (path / "a/b/link").symlink_to(kept.parent)
+            for name in ("a/b/c", "a/b", "a", "."):
+                (path / name).chmod(mode)
+            remove(path)
+            assert not path.exists()
+            assert (kept.exists(), stat.S_IMODE(kept.parent.stat().st_mode)) == (True, 0o500)
     finally:
         remove(place)

@@ -329,6 +329,19 @@ async def test_a_directory_that_is_swapped_keeps_nobody_waiting(source: Path, mo
         assert not too_much.is_set()
 
 
+async def test_an_attempt_that_is_supervised_anew_is_watched_also_when_its_earlier_supervision_ends(source: Path):
+    """A server that lost a job to another one and got it back may see to it twice for a while."""
+    watch = ArtifactWatch(LIMITS)
+    earlier = watch.on(source)
+    earlier.__enter__()
+    with watch.on(source) as too_much:
+        earlier.__exit__(None, None, None)
+        put(source, "a", b"x" * 1001)
+        await watch.look()
+        assert too_much.is_set()
+    assert watch._watched == {}
+
+
 async def test_what_lies_so_deep_that_it_cannot_be_kept_is_too_much(source: Path):
     (source / "/".join("d" * 66)).mkdir(parents=True)
     watch = ArtifactWatch(replace(LIMITS, max_files=1000))
@@ -385,6 +398,22 @@ async def test_folders_that_no_record_names_are_removed_an_hour_later(rig: Rig):
     left = {str(path.relative_to(shelf.root)) for path in shelf.root.glob("*/*")}
     assert left == {f"{job.id}/1-1", f"{running.job.id}/1-1", "job_new/1-1"}
     assert not (shelf.root / "job_of_nobody").exists()
+
+
+async def test_what_a_database_knows_nothing_of_is_kept_for_its_time(rig: Rig):
+    """A server that was started with another database by mistake must not remove the files of the right one."""
+    shelf = a_shelf(rig)
+    put(shelf.root, "job_of_another_database/1-1/a")
+    folder = shelf.root / "job_of_another_database" / "1-1"
+    upkeep = an_upkeep(rig, shelf)
+    made = (rig.clock.now() - upkeep.retention + timedelta(minutes=1)).timestamp()
+    os.utime(folder, (made, made))
+
+    assert await upkeep.remove_strays() == 0
+    assert (folder / "a").exists()
+    rig.clock.advance(timedelta(minutes=2))
+    assert await upkeep.remove_strays() == 1
+    assert not folder.exists()
 
 
 # Steps

@@ -121,3 +121,30 @@ async def test_watchers_are_told_of_progress(rig: Rig):
                 case Ended():
                     break
     assert seen == [{"percent": 50}]
+
+
+async def test_an_entry_that_a_dead_server_stored_is_answered_by_the_next_one_and_not_stored_again(rig: Rig):
+    """The call is repeated because the first server died before it could answer."""
+    claim = await rig.claimed()
+    numbers = []
+    for server in ("first", "second"):
+        logs = ScriptLogs()
+        board = ProgressBoard(store=rig.store, clock=rig.clock)
+        backend = RuntimeBackend(store=rig.store, clock=rig.clock, observer=rig.observer, progress=board, logs=logs)
+        runner = rig.runner(owner=server, logs=logs)
+        work = runner.run(claim, asyncio.Event()) if server == "first" else runner.adopt(claim, asyncio.Event())
+        supervising = asyncio.ensure_future(work)
+        (process,) = await rig.executor.started(1)
+        await process.taken()
+        session = await backend.authenticate(rig.surroundings.token(claim.job.id, 1))
+        assert session is not None
+        numbers += [await session.write_log("info", text, None, text) for text in ("once", server)]
+        if server == "first":
+            supervising.cancel()
+            await asyncio.wait({supervising})
+            claim = await rig.adopt()
+    process.end()
+    await supervising
+
+    assert numbers == [1, 2, 1, 3]
+    assert [text.split('"')[7] for text in await rig.texts(claim.job.id)] == ["once", "first", "second"]

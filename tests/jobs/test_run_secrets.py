@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import base64
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from orchestrator.contracts.store import Store
 from orchestrator.errors import StartFailedError
 from orchestrator.jobs.vault import Vault
 from orchestrator.model.jobs import JobStatus, Reason
@@ -16,7 +20,7 @@ from orchestrator.model.logs import Stream
 from orchestrator.model.specs import RetryPolicy, WantedSecret
 from orchestrator.stores.key_ring import KeyFile
 from orchestrator.stores.sealing import AesSealer
-from tests.jobs.scripted import PATIENCE_SECONDS, Rig, ScriptedProcess, open_rig
+from tests.jobs.scripted import AWAY, PATIENCE_SECONDS, Rig, ScriptedProcess, open_rig
 
 VALUE = "hunter-22-and-more"
 WANTED = (WantedSecret(name="K", variable="KEY"),)
@@ -87,6 +91,40 @@ async def test_nothing_is_said_where_nothing_was_printed(rig, vault):
     job_id = await run(rig, vault)
     assert await rig.texts(job_id) == ["quiet"]
     assert EntryKind.SECRETS_PRINTED not in await rig.journal(job_id)
+
+
+@dataclass
+class StumblingStore:
+    """A store that is away for one of its readers."""
+
+    store: Store
+    refused: int
+    reads: int = 0
+    begin: Any = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.begin = self.store.begin
+
+    @asynccontextmanager
+    async def read(self):
+        self.reads += 1
+        if self.reads == self.refused:
+            raise AWAY
+        async with self.store.read() as repos:
+            yield repos
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+async def test_a_store_that_is_away_while_a_job_gets_its_secrets_delays_it_and_no_more(rig, vault, number):
+    await vault.set("K", VALUE, by="t")
+    store = StumblingStore(rig.store, refused=number)
+    rig.executor.on_start = printing(b"done\n")
+    job_id = await run(rig, replace(vault, store=store))
+
+    job = await rig.job(job_id)
+    assert (job.status, job.attempt, job.message) == (JobStatus.SUCCEEDED, 1, None)
+    assert rig.executor.specs[0].env["KEY"] == VALUE
+    assert store.reads == 4
 
 
 async def test_a_missing_secret_fails_the_job_before_its_script_starts(rig, vault):

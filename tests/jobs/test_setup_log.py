@@ -9,6 +9,7 @@ import pytest
 
 from orchestrator.contracts.executor import Setup
 from orchestrator.errors import LeaseLostError, StartFailedError
+from orchestrator.jobs.setup_log import SetupLog
 from orchestrator.model.jobs import Reason
 from orchestrator.model.journal import EntryKind
 from orchestrator.model.logs import Stream
@@ -128,3 +129,25 @@ async def test_the_token_of_the_attempt_is_masked_in_what_is_said(rig):
 
     (said, _) = await rig.texts(claim.job.id)
     assert "cra_" not in said
+
+
+async def test_who_is_cancelled_while_the_rest_is_stored_leaves_no_task(rig):
+    claim = await rig.claimed()
+    before = asyncio.all_tasks()
+    rig.store.gate = asyncio.Event()  # the store takes its time
+    leaving = asyncio.Event()
+
+    async def set_up() -> None:
+        async with SetupLog(await rig.runner()._writer(claim)) as setup:
+            setup.say("Pulling debian.")
+            await rig.changes.until(lambda: rig.store.waiting == 1)
+            leaving.set()
+
+    setting_up = asyncio.ensure_future(set_up())
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        await leaving.wait()
+    setting_up.cancel()
+    await asyncio.wait({setting_up})
+
+    assert setting_up.cancelled()
+    assert asyncio.all_tasks() == before

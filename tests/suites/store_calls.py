@@ -60,6 +60,7 @@ def reading_calls(claim: Claim, run: Run, event: Event) -> dict[str, Call]:
         "secrets.key_ids": lambda repos: repos.secrets.key_ids(),
         "secrets.get": lambda repos: repos.secrets.get("global", "S"),
         "secrets.page": lambda repos: repos.secrets.page(None, after=None, limit=10),
+        "secrets.under_other_keys": lambda repos: repos.secrets.under_other_keys("k1", limit=10),
         "secrets.granted": lambda repos: repos.secrets.granted(claim.job.id, 1),
         "tokens.by_digest": lambda repos: repos.tokens.by_digest(b"d"),
         "tokens.has_admin": lambda repos: repos.tokens.has_admin(),
@@ -131,7 +132,6 @@ def other_writing_calls(claim: Claim, run: Run, event: Event, clock: FakeClock) 
         "secrets.use": lambda repos: repos.secrets.use("global", "S", at=now),
         "secrets.grant": lambda repos: repos.secrets.grant(claim.job.id, 1, []),
         "secrets.prune": lambda repos: repos.secrets.prune(),
-        "secrets.under_other_keys": lambda repos: repos.secrets.under_other_keys("k1", limit=10),
         "secrets.rewrap": lambda repos: repos.secrets.rewrap(sealed("S", 1)),
         "idempotency.remember": lambda repos: repos.idempotency.remember(
             IdempotencyKey(scope="s", key="k", digest=b"d"), "job_1", at=now, keep=timedelta(hours=1)

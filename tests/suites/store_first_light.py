@@ -6,7 +6,10 @@ from collections.abc import Iterator
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
 from orchestrator.contracts.store import JobFilter, Outcome, Store
+from orchestrator.errors import ConflictError
 from orchestrator.model.jobs import Job, JobId, JobStatus, Reason, TriggerKind
 from orchestrator.model.specs import ExecutorKind, JobSpec, Language, Script
 from orchestrator.stores.codec import micros
@@ -43,6 +46,7 @@ def _old_job(number: int, status: JobStatus) -> Job:
     )
 
 
+OLD_VARIABLES = [("global", "b"), ("global", "B"), ("global", "\u00e9"), ("event:evt_1", "k")]
 # Two of each status.
 OLD_JOBS = [_old_job(number, status) for number, status in enumerate([*JobStatus, *JobStatus])]
 
@@ -62,6 +66,9 @@ def old_rows() -> Iterator[str]:
     for key, delivered_at in (("delivered", at), ("waiting", "NULL")):
         yield f"""INSERT INTO outbox (key, kind, queue, payload, due_at, delivered_at, tries)
             VALUES ('{key}', 'advance_run', 'main', '{{"run_id":"run_1"}}', {at}, {delivered_at}, 1)"""
+    for scope, key in OLD_VARIABLES:
+        yield f"""INSERT INTO variables (scope, key, value, version, updated_at)
+            VALUES ('{scope}', '{key}', '[1,"{key}"]', 7, {at})"""
 
 
 async def assert_old_rows_work(store: Store) -> None:
@@ -90,6 +97,23 @@ async def assert_old_rows_work(store: Store) -> None:
         assert (item.key, item.payload, item.tries) == ("waiting", {"run_id": "run_1"}, 1)
 
 
+async def assert_old_variables_work(store: Store) -> None:
+    """They are there, counted, in the order of code points, and their versions go on."""
+    keys = sorted(key for scope, key in OLD_VARIABLES if scope == "global")
+    async with store.read() as repos:
+        page = await repos.variables.page("global", prefix="", after=None, limit=100)
+    assert [(one.key, one.value, one.version) for one in page.items] == [(key, [1, key], 7) for key in keys]
+    assert {(one.description, one.updated_by) for one in page.items} == {(None, None)}
+    with pytest.raises(ConflictError, match=f"holds {len(keys)} variables"):
+        async with store.begin() as repos:
+            await repos.variables.set("global", "new", 1, at=MADE, most=len(keys))
+    async with store.begin() as repos:
+        assert (await repos.variables.set("global", "B", 2, at=MADE)).version == 8
+        assert await repos.variables.delete("global", "B") is not None
+        assert (await repos.variables.set("global", "B", 3, at=MADE, most=len(keys))).version == 9
+        assert (await repos.variables.set("event:evt_1", "k", 2, at=MADE)).version == 8
+
+
 class FirstLightSuite(MigrationSuite):
     """The suite of migrations, and what becomes of rows of the first schema. Say also how to open the store."""
 
@@ -98,11 +122,12 @@ class FirstLightSuite(MigrationSuite):
         raise NotImplementedError
 
     async def test_what_the_first_schema_kept_goes_on_in_the_newest(self, where):
-        """M17: jobs of every status, and what waits to be delivered; nothing is held that was not."""
+        """M17: jobs of every status, what waits to be delivered, variables; nothing is held that was not."""
         await self.migrate(where, read_migrations(self.package)[:1])
         for statement in old_rows():
             await self.query(where, statement)
         async with self.open_store(where) as store:
             await assert_old_rows_work(store)
+            await assert_old_variables_work(store)
         newest = [(migration.number, migration.name) for migration in read_migrations(self.package)]
         assert await self.query(where, "SELECT number, name FROM migrations ORDER BY number") == newest

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from datetime import timedelta
 
 import pytest
 
-from orchestrator.errors import ConflictError, LeaseLostError
+from orchestrator.errors import ConflictError, LeaseLostError, NotFoundError
+from orchestrator.jobs.variables import Condition, remove
 from orchestrator.model.variables import MAX_VALUE_BYTES
 from tests.suites.store_making import ODD_JSON, ODD_TEXT, StoreOpening, make_job
 
@@ -48,6 +50,31 @@ class VariableSuite(StoreOpening):
         async with store.begin() as repos:
             assert await repos.variables.delete("global", ODD_TEXT) is None
             assert (await repos.variables.set("global", "k", 1, at=clock.now())).version == 1
+
+    async def test_a_variable_is_deleted_only_in_the_version_that_is_meant(self, store, clock):
+        async with store.begin() as repos:
+            await repos.variables.set("global", "k", 1, at=clock.now())
+            assert await repos.variables.delete("global", "k", version=2) is None
+            assert (await repos.variables.get("global", "k")).version == 1
+            assert (await repos.variables.delete("global", "k", version=1)).value == 1
+            assert await repos.variables.get("global", "k") is None
+
+    async def test_many_that_make_change_and_remove_a_variable_at_once_all_succeed(self, store, clock):
+        """In whatever order they take what they need, none of them waits for one that waits for it."""
+
+        async def live(number: int) -> None:
+            for _ in range(10):
+                async with store.begin() as repos:
+                    found = await repos.variables.set("global", "k", number, at=clock.now())
+                async with store.begin() as repos:
+                    await remove(repos, "global", "k", condition=Condition(version=found.version))
+                with suppress(NotFoundError):
+                    async with store.begin() as repos:
+                        await remove(repos, "global", "k")
+
+        await asyncio.gather(*(live(number) for number in range(8)))
+        async with store.read() as repos:
+            assert await repos.variables.get("global", "k") is None
 
     async def test_a_scope_takes_no_more_new_keys_than_it_may_hold(self, store, clock):
         async with store.begin() as repos:

@@ -18,7 +18,9 @@ from orchestrator.model.json import Json
 from orchestrator.model.specs import PullPolicy
 
 REMEMBERED = 1024
+LOCAL_SECONDS = 60.0  # how long an image that no registry has a digest of is taken for one
 KeyT = TypeVar("KeyT")
+ValueT = TypeVar("ValueT")
 
 
 class _Made(BaseModel):
@@ -33,11 +35,12 @@ class Images:
     """The images of one engine. Pulls of the same image are joined, see `Pulls`."""
 
     def __init__(self, engine: Engine, settings: DockerSettings) -> None:
-        self._engine = engine
+        self._engine, self._clock = engine, settings.clock
         file = settings.registry_auth_file
         credentials: Credentials = NoCredentials() if file is None else AuthFile(file)
         self._pulls = Pulls(engine, credentials, settings.clock, idle_seconds=settings.pull_idle_seconds)
         self._digests: dict[tuple[str, str], str] = {}
+        self._local: dict[tuple[str, str], float] = {}  # those without one, and until when that is believed
         self._known: dict[str, str] = {}  # which image each name stood for
 
     async def pull(self, spec: ProcessSpec, image: str, setup: Setup, *, missing: bool = False) -> None:
@@ -49,6 +52,7 @@ class Images:
         if spec.pull is PullPolicy.NEVER:
             raise never_pulled(image)
         await self._pulls.pull(image, setup, missing=missing)
+        self._local.clear()
 
     async def record(self, image: str, container: str, setup: Setup) -> bool:
         """
@@ -69,21 +73,24 @@ class Images:
         return before != made
 
     async def _digest(self, image: str, made: str) -> str | None:
-        """Remembered where there is one; an image that has none may get one, when it is pushed."""
+        """Remembered where there is one; an image that has none, as one that was built here, may get one when it is pushed."""
         key = (made, image)
         if key not in self._digests:
+            if self._local.get(key, 0.0) > self._clock.monotonic():
+                return None
             answer = await self._engine.call("GET", f"/images/{made}/json")
             if answer.status >= 500:
                 raise UnavailableError(f"The Docker engine could not say what {image} is: {answer.message}")
             digests = _Image.model_validate_json(answer.body).digests or [] if answer.ok else []
             found = digest_for(image, digests)
             if found is None:
+                _remember(self._local, key, self._clock.monotonic() + LOCAL_SECONDS)
                 return None
             _remember(self._digests, key, found)
         return self._digests[key]
 
 
-def _remember(known: dict[KeyT, str], key: KeyT, value: str) -> None:
+def _remember(known: dict[KeyT, ValueT], key: KeyT, value: ValueT) -> None:
     if len(known) >= REMEMBERED:
         known.clear()
     known[key] = value

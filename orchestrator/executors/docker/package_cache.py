@@ -9,6 +9,7 @@ import logging
 import os
 import secrets
 import shutil
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -74,8 +75,18 @@ class PackageCache:
         return facts if self.tree(key).is_dir() else None
 
     def touch(self, key: str) -> None:
-        """It is used now."""
-        os.utime(self._root / key / FACTS)
+        """It is used now. The time is written out: the kernel's own for a file is that of its last tick."""
+        now = time.time_ns()
+        os.utime(self._root / key / FACTS, ns=(now, now))
+
+    def leave(self, key: str, lock: Lock) -> None:
+        """Give a shared lock back, once there is a container: who looked for those before must not remove the entry."""
+        try:
+            self.touch(key)
+        except OSError as error:
+            log.info("packages cannot be marked as used", extra={"key": key, "error": str(error)})
+        finally:
+            lock.release()
 
     def lock(self, key: str, *, shared: bool = False) -> Lock | None:
         """Take the entry's lock; None where somebody has it."""
@@ -122,15 +133,20 @@ class PackageCache:
         if staged.directory.exists():
             self._remove(staged.directory)
 
-    def shrink(self, limit: int, used: frozenset[str]) -> list[str]:
-        """Remove what was not used for longest until all is within `limit` bytes; never `used` or locked entries."""
+    def shrink(self, limit: int, used: frozenset[str], *, as_of: float | None = None) -> list[str]:
+        """
+        Remove what was not used for longest until all is within `limit` bytes; never `used` or locked entries.
+
+        `as_of` is when it was asked what is used (time.time(); None: now); an entry that was touched since stays.
+        """
+        before = time.time() if as_of is None else as_of
         entries = sorted(self._entries(), key=lambda entry: entry[1])
         total = sum(size for _, _, size in entries)
         removed = []
         for key, _, size in entries:
             if total <= limit:
                 break
-            if key not in used and self._evict(key):
+            if key not in used and self._evict(key, before):
                 total -= size
                 removed.append(key)
         return removed
@@ -154,11 +170,17 @@ class PackageCache:
         with self._alone(key) as alone:
             return not alone
 
-    def _evict(self, key: str) -> bool:
-        """First out of the way, in one step, then removed: half an entry must not be found."""
+    def _evict(self, key: str, before: float) -> bool:
+        """
+        First out of the way, in one step, then removed: half an entry must not be found. Whether it is gone, which may be
+        another's work.
+        """
         with self._alone(key) as alone:
-            if not alone:
+            if not alone or self._used_at(key) > before:
                 return False
+            if not (self._root / key).exists():
+                self._forget(key)
+                return True
             away = self._root / STAGING / f"{key}.{secrets.token_hex(4)}"
             away.parent.mkdir(mode=0o700, exist_ok=True)
             (self._root / key).rename(away)
@@ -178,7 +200,14 @@ class PackageCache:
         for path in _names(self._root):
             facts = self.find(path.name)
             if facts is not None:
-                yield path.name, (path / FACTS).stat().st_mtime, facts.size
+                yield path.name, self._used_at(path.name), facts.size
+
+    def _used_at(self, key: str) -> float:
+        """0 for an entry that is gone."""
+        try:
+            return (self._root / key / FACTS).stat().st_mtime
+        except FileNotFoundError:
+            return 0.0
 
     @contextmanager
     def _alone(self, key: str) -> Iterator[bool]:
@@ -191,7 +220,7 @@ class PackageCache:
 
     def _remove(self, directory: Path) -> None:
         try:
-            shutil.rmtree(directory)
+            remove_tree(directory)
         except OSError as error:
             log.warning("packages cannot be removed", extra={"directory": str(directory), "error": str(error)})
 
@@ -208,14 +237,44 @@ class Lock:
 
 def size_of(directory: Path) -> int:
     """What is in it takes so many bytes on disk. Links are not followed: containers have laid them."""
-    total = 0
-    for place, directories, files in os.walk(directory):
-        for name in (*directories, *files):
+    total, waiting = 0, [os.fspath(directory)]
+    while waiting:  # not os.walk(), which calls itself: a package may bring any number of levels
+        for entry in _entries_of(waiting.pop()):
             try:
-                total += 512 * os.lstat(os.path.join(place, name)).st_blocks  # noqa: PTH118 - tens of thousands
-            except FileNotFoundError:  # it is being written
+                total += 512 * entry.stat(follow_symlinks=False).st_blocks
+            except OSError:  # it is being written
                 continue
+            if entry.is_dir(follow_symlinks=False):
+                waiting.append(entry.path)
     return total
+
+
+def remove_tree(top: Path) -> None:
+    """As `shutil.rmtree`, also where there are more levels than it can call itself."""
+    try:
+        shutil.rmtree(top)
+    except RecursionError:
+        _flatten(top)
+        shutil.rmtree(top)
+
+
+def _flatten(top: Path) -> None:
+    """Move every directory up to `top`: neither the stack nor a path grows with the levels."""
+    waiting, prefix, number = [os.fspath(top)], secrets.token_hex(4), 0
+    while waiting:
+        for entry in _entries_of(waiting.pop()):
+            if entry.is_dir(follow_symlinks=False):
+                number += 1
+                waiting.append(f"{top}/{prefix}-{number}")
+                os.rename(entry.path, waiting[-1])  # noqa: PTH104
+
+
+def _entries_of(directory: str) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(directory) as entries:
+            return list(entries)
+    except OSError:  # it is gone, or closed to us
+        return []
 
 
 def _sync(directory: Path) -> None:

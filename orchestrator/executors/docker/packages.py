@@ -112,7 +112,7 @@ class Packages:
                 setup.record(LABEL, dict(facts.resolved))
             yield _finding(spec, key, image.path)
         finally:
-            lock.release()
+            self._cache.leave(key, lock)
 
     async def place(self, spec: ProcessSpec) -> str | None:
         """The engine's name for the packages of a specification that `ready` has given; None where it has none."""
@@ -185,13 +185,12 @@ class Packages:
     ) -> tuple[Lock, Facts]:
         """The whole entry, installed where it is not there, under a lock that keeps it."""
         for _ in range(TRIES):
-            lock = cache.lock(key, shared=True)
-            if lock is not None:
-                facts = cache.find(key)
-                if facts is not None:
-                    cache.touch(key)
-                    return lock, facts
-                lock.release()
+            try:
+                held = _found(cache, key)
+            except OSError as error:
+                raise _disk(error, rules) from error
+            if held is not None:
+                return held
             await self._join(order, key, cache, rules, setup)
         raise StartFailedError(
             f"The packages {order.text} are removed as soon as they are installed: give them more room "
@@ -274,13 +273,21 @@ class Packages:
         return resolved
 
     async def _shrink(self, cache: PackageCache, rules: PackageSettings) -> None:
-        """Make room. What a container has mounted stays, running or not: it may be started yet."""
+        """
+        Make room, and remove what dead processes have begun: commands do not sweep when they start. What a container has
+        mounted stays, running or not: it may be started yet.
+        """
+        as_of = time.time()
         try:
             used = await self._mounted()
         except UnavailableError as error:
             log.info("the package cache is not looked through", extra={"error": error.message})
             return
-        await asyncio.to_thread(cache.shrink, rules.cache_bytes, used)
+        try:
+            await asyncio.to_thread(cache.shrink, rules.cache_bytes, used, as_of=as_of)
+            await asyncio.to_thread(cache.sweep)
+        except OSError as error:  # what was installed is there all the same
+            log.warning("the package cache was not made smaller", extra={"error": str(error)})
 
     async def _mounted(self) -> frozenset[str]:
         wanted = filters(label=[f"{INSTALLATION_LABEL}={self._settings.installation}", f"cronium.{LABEL}"])
@@ -289,6 +296,22 @@ class Packages:
             raise UnavailableError(f"The Docker engine could not list its containers: {answer.message}")
         found = LABELLED.validate_json(answer.body)
         return frozenset((one.labels or {}).get(f"cronium.{LABEL}", "") for one in found)
+
+
+def _found(cache: PackageCache, key: str) -> tuple[Lock, Facts] | None:
+    """The whole entry, if there is one, under a lock that keeps it."""
+    lock = cache.lock(key, shared=True)
+    if lock is None:
+        return None
+    try:
+        if (facts := cache.find(key)) is not None:
+            cache.touch(key)
+            return lock, facts
+    except BaseException:
+        lock.release()
+        raise
+    lock.release()
+    return None
 
 
 async def _whole(work: Awaitable[None]) -> None:

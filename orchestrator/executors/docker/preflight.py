@@ -41,10 +41,13 @@ class Preflight:
         self._engine = engine
         self._found: LRUCache[tuple[str, str, str, str | None], bool] = LRUCache(maxsize=1024)
 
-    async def check(self, spec: ProcessSpec, container: str) -> None:
-        """Raises `StartFailedError` (`invalid`) naming the image and what it lacks."""
+    async def check(self, spec: ProcessSpec, container: str, image: str | None = None) -> None:
+        """
+        Raises `StartFailedError` (`invalid`) naming the image and what it lacks. `image` is its id, where the caller
+        knows it: what its name stood for when it was looked into may be another one by now.
+        """
         command = spec.argv[0]
-        key = (spec.image or "", command, spec.workdir, spec.env.get("PATH"))
+        key = (image or spec.image or "", command, spec.workdir, spec.env.get("PATH"))
         if key in self._found:
             return
         made = await self._inspect(container)

@@ -33,8 +33,12 @@ log = logging.getLogger(__name__)
 
 
 class _Volume(BaseModel):
-    """What the engine says of a volume. The options of one that is a directory of the machine name it."""
+    """
+    What the engine says of a volume. The options of one that is a directory of the machine name it; others have one of the
+    engine's (`mountpoint`), under which our own container has its data.
+    """
 
+    mountpoint: str = Field("", alias="Mountpoint")
     options: dict[str, str] | None = Field(None, alias="Options")
 
 
@@ -42,12 +46,14 @@ class _Volume(BaseModel):
 class Rules:
     """
     What may be mounted: what lies at or below `allowed`, or is called so, but nothing that touches `closed` or would
-    show `hidden`. `here`: the paths are those of this machine, and can be looked at.
+    show `hidden`. `own` are those of `closed` that we are served from. `here`: the paths are those of this machine, and can
+    be looked at.
     """
 
     allowed: Sequence[str]
     closed: Sequence[str]
     hidden: Sequence[str] = SOCKETS
+    own: Sequence[str] = ()
     here: bool = True
 
     def path(self, source: str) -> str:
@@ -62,12 +68,18 @@ class Rules:
 
     def check(self, source: str, wanted: str) -> None:
         """Raises `StartFailedError` for what no setting can allow."""
-        touched = [place for place in self.closed if _is_below(wanted, place) or _is_below(place, wanted)]
         shown = [place for place in self.hidden if _is_below(place, wanted)]
-        if touched or shown:
+        self._refuse(source, [*_touched(self.closed, wanted), *shown])
+
+    def check_volume(self, name: str, mountpoint: str) -> None:
+        """The same for a volume that the engine keeps: among its files, which are closed, it may hold those of others."""
+        self._refuse(name, _touched(self.own, mountpoint))
+
+    def _refuse(self, source: str, places: Sequence[str]) -> None:
+        if places:
             raise _invalid(
-                f"The volume {source} is refused, whatever {SETTING} says: no job may see {(touched + shown)[0]}, "
-                "what is in it, or what it is in."
+                f"The volume {source} is refused, whatever {SETTING} says: no job may see {places[0]}, what is in it, or "
+                "what it is in."
             )
 
     def _resolved(self, path: str) -> str:
@@ -96,12 +108,14 @@ class Volumes:
         socket = self._engine.endpoint.socket
         here = socket is not None and not own_containers()
         places = [place for place in (self._settings.data_directory, self._settings.socket_directory) if place]
-        closed = [*SYSTEM, *[await ours.place_of(place) for place in places]]
+        own = [await ours.place_of(place) for place in places]
+        closed = [*SYSTEM, *own]
         hidden = [*SOCKETS, *([socket] if socket else [])]
         return Rules(
             allowed=self._settings.allowed_volumes,
             closed=[*closed, *(_real(closed) if here else ())],
             hidden=[*hidden, *(_real(hidden) if here else ())],
+            own=[*own, *(_real(own) if here else ())],
             here=here,
         )
 
@@ -124,9 +138,12 @@ class Volumes:
             raise _invalid(f"There is no volume {name} on the Docker engine: make it (docker volume create {name}).")
         if not answer.ok:
             raise UnavailableError(f"The Docker engine cannot say what the volume {name} is: {answer.message}")
-        device = (_Volume.model_validate_json(answer.body).options or {}).get("device", "")
+        volume = _Volume.model_validate_json(answer.body)
+        device = (volume.options or {}).get("device", "")
         if device.startswith("/"):
             rules.check(name, device)
+        if volume.mountpoint:
+            rules.check_volume(name, volume.mountpoint)
         return name
 
 
@@ -208,6 +225,10 @@ def _workspace_entry(user: str) -> bytes:
 
 def _real(paths: Sequence[str]) -> list[str]:
     return [str(Path(path).resolve()) for path in paths]
+
+
+def _touched(places: Sequence[str], wanted: str) -> list[str]:
+    return [place for place in places if _is_below(wanted, place) or _is_below(place, wanted)]
 
 
 def _is_below(path: str, place: str) -> bool:

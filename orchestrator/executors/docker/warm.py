@@ -101,7 +101,7 @@ class WarmStarts:
             self.pool.put_back(slot)
             return None
         try:
-            await self._preflight.check(spec, slot.container)
+            await self._preflight.check(spec, slot.container, slot.image)
         except StartFailedError:
             self.pool.put_back(slot)
             raise

@@ -132,13 +132,14 @@ class Maker:
             return
         cache = PackageCache(self._settings.packages.directory)
         lock = cache.lock(key, shared=True)
+        if lock is None:
+            raise _unfit("its packages are just being installed")
         try:
-            if lock is None or cache.find(key) is None:
-                raise _unfit("its packages are gone, or just being installed")
+            if cache.find(key) is None:
+                raise _unfit("its packages are gone")
             yield
         finally:
-            if lock is not None:
-                lock.release()
+            cache.leave(key, lock)
 
     async def remove(self, slot_id: str, container: str | None = None) -> None:
         """Remove a container and its files. Raises `UnavailableError`, and `OSError` for files that stay."""
@@ -158,11 +159,11 @@ class Maker:
 
     async def _examined(self, profile: Profile, made: str) -> tuple[Container, tuple[str, ...]]:
         """The container, and the environment that it has of the image, where the image has all that waiting takes."""
-        await self._preflight.check(profile.spec, made)
-        await self._preflight.check(replace(profile.spec, argv=(ENV,)), made)
         container = await inspect(self._engine, made)
         if container is None:
             raise UnavailableError("A warm container was removed before it was started.")
+        await self._preflight.check(profile.spec, made, container.image)
+        await self._preflight.check(replace(profile.spec, argv=(ENV,)), made, container.image)
         env = tuple(container.config.env or ())
         if not all(entry.find("=") > 0 for entry in env):
             raise _unfit("its image has an environment that cannot be handed on")

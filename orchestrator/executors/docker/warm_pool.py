@@ -47,7 +47,7 @@ class WarmPool:
         self._done: set[str] = set()  # slots whose containers are removed already
         self._late: dict[str, float] = {}  # slots whose container the engine may still come to make, and until when
         self._unfit: dict[Profile, float] = {}  # kinds that cannot wait, and until when that is believed
-        self._starts = self._turns = 0
+        self._starts = self._turns = self._told = 0
         self._calm, self._news = asyncio.Event(), asyncio.Event()
         self._calm.set()
 
@@ -140,9 +140,11 @@ class WarmPool:
         for slot in [slot for slots in self._idle.values() for slot in slots]:
             self.discard(slot)
         self._idle.clear()
-        with suppress(TimeoutError):
+        try:
             async with asyncio.timeout(CLOSE_SECONDS):
-                await asyncio.gather(self._clear(), return_exceptions=True)
+                await self._clear()
+        except (UnavailableError, OSError) as error:  # too slow, too
+            log.info("warm containers are left for the sweep", extra={"error": str(error)})
 
     async def _round(self) -> None:
         await self._clear()
@@ -220,7 +222,11 @@ class WarmPool:
             await asyncio.to_thread(_removed, self._done.pop(), self.maker)
 
     def _count(self) -> None:
-        self._settings.observer.warm_waiting(sum(map(len, self._idle.values())))
+        """Only what is new is told: the pool of a server whose jobs were taken over has the same observer."""
+        count = sum(map(len, self._idle.values()))
+        if count != self._told:
+            self._told = count
+            self._settings.observer.warm_waiting(count)
 
     def _now(self) -> float:
         return self._settings.clock.monotonic()

@@ -89,12 +89,14 @@ class SqlVariables:
         )
         return _variable(scope, rows[0])
 
-    async def delete(self, scope: str, key: str) -> Variable | None:
+    async def delete(self, scope: str, key: str, *, version: int | None = None) -> Variable | None:
         await self._hold_scope(scope)
         rows = await self.connection.rows(
-            f"DELETE FROM variables WHERE scope = $1 AND key = $2 RETURNING {_COLUMNS}",
+            f"""DELETE FROM variables WHERE scope = $1 AND key = $2 {"" if version is None else "AND version = $3"}
+                RETURNING {_COLUMNS}""",
             pack_text(scope),
             pack_text(key),
+            *(() if version is None else (version,)),
         )
         if not rows:
             return None

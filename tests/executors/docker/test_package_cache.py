@@ -144,10 +144,53 @@ def test_what_is_mounted_or_about_to_be_stays(cache: PackageCache):
     assert (cache.find("mounted"), cache.find("locked")) != (None, None)
 
 
+def test_what_was_mounted_after_it_was_asked_what_is_mounted_stays(cache: PackageCache):
+    """A job had the lock while that was asked, has its container by now, and has given the lock back."""
+    for key in ("started", "idle"):
+        make(cache, key, 100_000, used_at=1000.0)
+    lock = taken(cache, "started", shared=True)
+    asked_at = time.time()
+    cache.leave("started", lock)
+    assert cache.shrink(1, frozenset(), as_of=asked_at) == ["idle"]
+    assert cache.find("started") is not None
+    assert not cache.is_locked("started")
+
+
+def test_two_that_make_room_at_once_do_not_stumble_over_each_other(cache: PackageCache, monkeypatch):
+    """The other one was quicker with each entry, from the list on."""
+    for key in ("one", "two"):
+        make(cache, key, 100_000, used_at=1000.0)
+    known = list(cache._entries())
+    assert sorted(cache.shrink(1, frozenset())) == ["one", "two"]
+    monkeypatch.setattr(cache, "_entries", lambda: iter(known))
+    assert sorted(cache.shrink(1, frozenset())) == ["one", "two"]
+    assert cache.shrink(10**9, frozenset()) == []
+
+
 def test_the_last_use_is_remembered_with_the_entry(cache: PackageCache):
     make(cache, "key", used_at=1.0)
     cache.touch("key")
     assert (cache.tree("key").parent / "entry.json").stat().st_mtime > time.time() - 3600
+
+
+def test_a_package_with_thousands_of_levels_is_measured_and_removed(cache: PackageCache, tmp_path: Path):
+    lock = taken(cache, "key")
+    staged = cache.stage("key")
+    place = os.open(staged.tree, os.O_RDONLY)
+    for _ in range(3000):
+        os.mkdir("d", dir_fd=place)
+        inner = os.open("d", os.O_RDONLY, dir_fd=place)
+        os.close(place)
+        place = inner
+    os.close(place)
+    (staged.tree / "a.py").write_bytes(os.urandom(100_000))
+    try:
+        assert size_of(staged.tree) >= 100_000
+        cache.discard(staged)
+        lock.release()
+        assert list((tmp_path / "packages" / "staging").iterdir()) == []
+    finally:
+        subprocess.run(["rm", "-rf", staged.directory], check=True)  # pytest could not
 
 
 def test_links_that_a_package_has_laid_are_neither_followed_nor_counted(cache: PackageCache, tmp_path: Path):

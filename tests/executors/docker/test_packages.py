@@ -458,6 +458,19 @@ async def test_what_a_killed_server_had_begun_is_removed_and_never_used(tmp_path
     assert entries(tmp_path) == [key]
 
 
+async def test_what_another_began_and_died_with_goes_with_the_next_installation(tmp_path: Path, index: Index):
+    """Commands do not sweep when they start: others of them may be at work."""
+    settings = rules(tmp_path, index)
+    cache = PackageCache(settings.directory)
+    dead, alive = cache.stage("dead"), cache.stage("alive")
+    lock = cache.lock("alive")
+    assert lock is not None
+    async with open_packages(tmp_path, settings) as packages:
+        await held(packages, python(tmp_path, "", "beta"))
+    assert (dead.directory.exists(), alive.directory.exists()) == (False, True)
+    lock.release()
+
+
 async def kill_while_installing(state: Path, index: Index, *, tied: bool) -> str:
     """Start a job with packages in another process, kill that while they are installed, and return the container."""
     index.open.clear()

@@ -12,7 +12,15 @@ from orchestrator.errors import ConflictError, StartFailedError, UnavailableErro
 from orchestrator.executors.docker.registry import split_reference
 from orchestrator.model.jobs import Reason
 from orchestrator.model.specs import Limits, PullPolicy
-from tests.executors.docker.engine_for_tests import IMAGE, docker, inspect, installation, make_spec, open_executor
+from tests.executors.docker.engine_for_tests import (
+    IMAGE,
+    docker,
+    inspect,
+    installation,
+    make_spec,
+    open_executor,
+    open_proxy,
+)
 from tests.suites.executor_suite import finish, read_until
 
 pytestmark = [pytest.mark.docker, pytest.mark.usefixtures("nothing_left")]
@@ -200,3 +208,23 @@ async def test_an_engine_that_vanishes_between_two_calls_is_unavailable(tmp_path
 )
 async def test_an_image_without_a_tag_is_the_latest_and_not_all(image: str, parts: tuple[str, str | None]):
     assert split_reference(image) == parts
+
+
+async def test_a_start_asks_the_engine_four_times(tmp_path: Path):
+    """Make, look which image it is of, attach, start: each call is time that every job takes, and more are not needed."""
+    async with (
+        open_proxy(tmp_path / "proxy.sock") as proxy,
+        open_executor(tmp_path, endpoint=f"unix://{tmp_path}/proxy.sock") as executor,
+    ):
+        for _ in range(2):  # the first one learns what is remembered; the image was never in a registry
+            before = len(proxy.seen)
+            process = await executor.start(make_spec(tmp_path, "echo ran"))
+            calls = [line.split()[:2] for line in proxy.seen[before:]]
+            assert (await finish(process)).stdout == b"ran\n"
+            await process.remove()
+    assert [f"{method} {path.partition('?')[0].rpartition('/')[2]}" for method, path in calls] == [
+        "POST create",
+        "GET json",
+        "POST attach",
+        "POST start",
+    ]

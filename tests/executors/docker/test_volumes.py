@@ -71,6 +71,15 @@ def test_our_own_places_and_the_engines_are_refused_even_where_everything_is_all
     assert "whatever allowed_volumes says" in refused(rules("/"), source)
 
 
+def test_the_volume_that_we_are_served_from_is_refused_and_others_of_the_engines_are_not():
+    """With the server in a container: the engine has all volumes in its own directory, which is closed."""
+    ours = "/var/lib/docker/volumes/cronium/_data"
+    found = Rules(allowed=("cronium", "models"), closed=("/var/lib/docker", ours), own=(ours,), here=False)
+    found.check_volume("models", "/var/lib/docker/volumes/models/_data")
+    with pytest.raises(StartFailedError, match="whatever allowed_volumes says"):
+        found.check_volume("cronium", ours)
+
+
 @pytest.mark.parametrize("target", ["/etc", "/run", "/usr/", "/tmp/x", "/cronium", "/proc/sys", "//cronium", "/"])
 def test_a_volume_takes_no_place_that_a_container_needs(target: str):
     reading = Reading()
@@ -194,6 +203,12 @@ class TestOnAnEngine:
             assert "whatever allowed_volumes says" in await failure(state, name, name)
         finally:
             docker("volume", "rm", name)
+
+    async def test_the_volume_that_holds_the_data_is_refused_even_where_it_is_allowed(self, state: Path, named: str):
+        data = Path(docker("volume", "inspect", "-f", "{{.Mountpoint}}", named)) / "replica"
+        async with open_executor(state, allowed_volumes=(named,), data_directory=data) as executor:
+            with pytest.raises(StartFailedError, match="whatever allowed_volumes says"):
+                await executor.start(make_spec(state, "true", volumes=(Volume(source=named, target="/data"),)))
 
     @pytest.mark.parametrize("part", ["", "attempts", "sockets"])
     async def test_the_data_directory_is_refused_even_where_it_is_allowed(self, state: Path, part: str):

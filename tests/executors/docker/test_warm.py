@@ -27,6 +27,7 @@ from orchestrator.model.jobs import Reason
 from orchestrator.model.specs import Limits, Volume, Workspace
 from tests.executors.docker.engine_for_tests import (
     IMAGE,
+    PYTHON,
     Proxy,
     containers_of,
     docker,
@@ -393,6 +394,34 @@ async def test_an_image_that_was_built_again_makes_its_containers_stale(tmp_path
     assert setup.facts["image"]["id"] == inspect("cronium-job-bash:local")["Id"]
 
 
+async def test_what_an_image_lacks_since_it_was_built_again_is_said_by_a_warm_start_too(tmp_path: Path):
+    name = f"cronium-warm-test:{installation(tmp_path)[-8:]}"
+    docker("tag", PYTHON, name)
+    changes: dict[str, Any] = {"image": name, "argv": ["python3", "-c", "print('ran')"]}
+    try:
+        async with open_pool(tmp_path) as executor:
+            await warmed(executor, make_spec(tmp_path, "", **changes))
+            assert await run(executor, make_spec(tmp_path, "", **changes)) == b"ran\n"
+            docker("tag", "cronium-job-bash:local", name)
+            for slot in idle(executor):
+                docker("kill", slot.container)
+            await until(lambda: all(slot.image == inspect(name)["Id"] for slot in idle(executor)) and idle(executor))
+            with pytest.raises(StartFailedError, match="has no python3"):
+                await executor.start(make_spec(tmp_path, "", **changes))
+    finally:
+        docker("rmi", name)
+
+
+async def test_how_many_wait_is_told_when_it_changes(tmp_path: Path):
+    """A server that goes on with another's jobs has a second pool, without demand, and one observer."""
+    tally = Tally()
+    async with open_pool(tmp_path / "own", tally) as executor, open_pool(tmp_path / "others", tally) as other:
+        await warmed(executor, make_spec(tmp_path / "own", "true"))
+        assert tally.waiting == 1
+        assert pool_of(other)._missing() is None  # as each of its rounds looks
+        assert tally.waiting == 1
+
+
 async def test_an_image_without_a_shell_is_never_warm_and_runs_all_the_same(tmp_path: Path):
     name = f"cronium-warm-test:{installation(tmp_path)[-8:]}"
     packed = io.BytesIO()
@@ -438,7 +467,7 @@ async def test_none_is_made_with_packages_that_are_gone_or_being_installed(tmp_p
             await maker.make("slot-1", profile, lambda: None)
         lock = PackageCache(packages.directory).lock("f00")
         assert lock is not None
-        with pytest.raises(StartFailedError, match="packages are gone"):
+        with pytest.raises(StartFailedError, match="packages are just being installed"):
             await maker.make("slot-2", profile, lambda: None)
         lock.release()
 
