@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +14,7 @@ from runtime_api.backend import Json, Level, Number, RefusalError, Scope, Terms,
 
 TOKEN = "token-of-the-only-attempt"
 EXECUTION_ID = "job_memory"
+EITHER: tuple[Scope, Scope] = ("event", "global")
 
 
 @dataclass(slots=True)
@@ -27,7 +28,9 @@ class MemorySession:
     condition: bool | None = None
     context: dict[str, Json] = field(default_factory=dict)
     variables: dict[str, Json] = field(default_factory=dict)
+    event_variables: dict[str, Json] = field(default_factory=dict)
     versions: dict[str, int] = field(default_factory=dict)
+    answers: dict[str, tuple[Number, int]] = field(default_factory=dict)
     progress: Json = None
     entries: list[tuple[Level, str, Json, str | None]] = field(default_factory=list)
 
@@ -47,44 +50,78 @@ class MemorySession:
         self.condition = condition
 
     async def get_variable(self, key: str, scope: Scope | None) -> Variable:
-        if key not in self.variables:
-            raise RefusalError(404, "variable_not_found", f"There is no variable {key}; set it first.")
-        return Variable(key=key, value=self.variables[key], version=self.versions.get(key, 1))
+        for place in (scope,) if scope else EITHER:
+            if key in self._held(place):
+                return Variable(key=key, value=self._held(place)[key], version=self._version(key, place), scope=place)
+        raise RefusalError(404, "variable_not_found", f"There is no variable {key}; set it first.")
 
     async def list_variables(self, scope: Scope, *, prefix: str, cursor: str | None, limit: int) -> VariablePage:
-        keys = sorted(key for key in self.variables if key.startswith(prefix) and key > (cursor or ""))
+        keys = sorted(key for key in self._held(scope) if key.startswith(prefix) and key > (cursor or ""))
         items = [await self.get_variable(key, scope) for key in keys[:limit]]
         return VariablePage(items=items, next_cursor=keys[limit - 1] if len(keys) > limit else None)
 
     async def set_variable(self, key: str, value: Json, scope: Scope, terms: Terms) -> int:
-        self._check(key, terms)
-        self.variables[key] = value
-        self.versions[key] = self.versions.get(key, 0) + 1
-        return self.versions[key]
+        return self._once(terms, lambda: (0, self._set(key, value, scope, terms)))[1]
 
     async def increment_variable(self, key: str, by: Number, scope: Scope, terms: Terms) -> tuple[Number, int]:
-        value = self.variables.get(key, 0)
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise RefusalError(409, "not_a_number", f"The variable {key} holds no number.")
-        return value + by, await self.set_variable(key, value + by, scope, terms)
+        def add() -> tuple[Number, int]:
+            value = self._held(scope).get(key, 0)
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                raise RefusalError(409, "not_a_number", f"The variable {key} holds no number.")
+            return value + by, self._set(key, value + by, scope, terms)
+
+        return self._once(terms, add)
 
     async def delete_variable(self, key: str, scope: Scope, terms: Terms) -> None:
-        await self.get_variable(key, scope)
-        self._check(key, terms)
-        del self.variables[key]
+        def remove() -> tuple[Number, int]:
+            if key not in self._held(scope):
+                raise RefusalError(404, "variable_not_found", f"There is no variable {key}.")
+            self._check(key, scope, terms)
+            self.versions[_versioned(key, scope)] = self._version(key, scope)
+            del self._held(scope)[key]
+            return 0, 0
+
+        self._once(terms, remove)
 
     async def set_progress(self, value: Json) -> None:
         self.progress = value
 
     async def write_log(self, level: Level, message: str, data: Json, operation: str | None) -> int:
-        self.entries.append((level, message, data, operation))
-        return len(self.entries)
+        def add() -> tuple[Number, int]:
+            self.entries.append((level, message, data, operation))
+            return 0, len(self.entries)
 
-    def _check(self, key: str, terms: Terms) -> None:
-        version = self.versions.get(key, 1) if key in self.variables else None
+        return self._once(Terms(operation=operation), add)[1]
+
+    def _held(self, scope: Scope) -> dict[str, Json]:
+        return self.variables if scope == "global" else self.event_variables
+
+    def _version(self, key: str, scope: Scope) -> int:
+        return self.versions.get(_versioned(key, scope), 1 if key in self._held(scope) else 0)
+
+    def _set(self, key: str, value: Json, scope: Scope, terms: Terms) -> int:
+        self._check(key, scope, terms)
+        self.versions[_versioned(key, scope)] = version = self._version(key, scope) + 1
+        self._held(scope)[key] = value
+        return version
+
+    def _once(self, terms: Terms, change: Callable[[], tuple[Number, int]]) -> tuple[Number, int]:
+        """What is repeated under the same name has its effect once, and is answered as the first time."""
+        if terms.operation is None:
+            return change()
+        if terms.operation not in self.answers:
+            self.answers[terms.operation] = change()
+        return self.answers[terms.operation]
+
+    def _check(self, key: str, scope: Scope, terms: Terms) -> None:
+        version = self._version(key, scope) if key in self._held(scope) else None
         if (terms.only_new and version is not None) or terms.version not in (None, version):
             more = {"current_version": version}
             raise RefusalError(412, "version_mismatch", f"The variable {key} has version {version}.", more=more)
+
+
+def _versioned(key: str, scope: Scope) -> str:
+    return key if scope == "global" else f"{scope}:{key}"
 
 
 @dataclass(slots=True)

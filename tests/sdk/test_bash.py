@@ -16,8 +16,18 @@ from aiohttp import web
 
 from runtime_api.app import create_app
 from runtime_api.backend import Json, RefusalError
+from tests.sdk.conftest import Finished
 from tests.sdk.memory_backend import EXECUTION_ID, TOKEN, MemoryBackend, MemorySession, environment, serve
-from tests.sdk.scenarios import SCENARIOS, Call, Scenario, held, put
+from tests.sdk.scenarios import (
+    SCENARIOS,
+    WITHOUT_SERVER,
+    Call,
+    Scenario,
+    held,
+    held_in_stub,
+    put,
+    put_in_stub,
+)
 
 SDK = Path(__file__).parents[2] / "sdk" / "bash" / "cronium.sh"
 LOADED = SDK.with_name("env.sh")  # what a job's BASH_ENV names
@@ -61,7 +71,7 @@ def script(run, tmp_path, bash):
 @pytest.fixture(params=TRANSPORTS)
 def only(request, tmp_path):
     """An environment in which one program alone can carry requests."""
-    return {"PATH": path_with(tmp_path / "bin", request.param)}
+    return {"PATH": path_with(tmp_path / "bin", request.param, "mkdir", "mv", "rm")}
 
 
 def as_text(value: Json) -> str:
@@ -71,17 +81,32 @@ def as_text(value: Json) -> str:
 
 def calling(number: int, call: Call, directory: Path) -> str:
     """Lines of Bash that make the call and keep what it came to; arguments come from files, byte for byte."""
-    arguments = []
+    arguments = [f"'{option_of(name, value)}'x" for name, value in call.options.items()]
     for position, argument in enumerate(call.arguments):
         (directory / f"argument-{number}-{position}").write_text(as_text(argument))
         arguments.append(f'"$(cat argument-{number}-{position}; printf x)"')
-    words = " ".join(arguments)
+    words, stdin = " ".join(arguments), ""
+    if call.operation == "artifact":  # a file's content comes from stdin
+        words, stdin = arguments[0], f"<argument-{number}-1"
     return f"""
 set -- {words}
 code=0
-cronium_{call.operation} "${{@%x}}" >answer-{number} 2>error-{number} || code=$?
+cronium_{call.operation} "${{@%x}}" >answer-{number} 2>error-{number} {stdin} || code=$?
 echo "$code"
 """
+
+
+def option_of(name: str, value: Json) -> str:
+    return f"--{name.replace('_', '-')}={value}"
+
+
+def printed(call: Call) -> str:
+    """What a call prints that succeeds."""
+    if call.operation == "artifact" or call.answer is None or call.answer == "":
+        return ""
+    if call.operation == "list_variables":
+        return "".join(f"{key}\n" for key in call.answer)
+    return as_text(call.answer) + "\n"
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name.replace(" ", "-"))
@@ -91,19 +116,32 @@ async def test_scenario(scenario: Scenario, only, script, tmp_path):
     async with serve(backend, tmp_path) as env:
         if scenario.token is not None:
             env["CRONIUM_EXECUTION_TOKEN"] = scenario.token
-        finished = await script(f"set -euo pipefail\n{lines}", {**env, **only})
+        env |= {**scenario.env, **only, "CRONIUM_ARTIFACTS": str(tmp_path / "artifacts")}
+        finished = await script(f"set -euo pipefail\n{lines}", env)
+    assert_answered(scenario, finished, tmp_path)
+    assert held(backend.session, tmp_path / "artifacts") == scenario.after
+
+
+@pytest.mark.parametrize("scenario", WITHOUT_SERVER, ids=lambda scenario: scenario.name.replace(" ", "-"))
+async def test_scenario_on_the_stub_file(scenario: Scenario, script, tmp_path):
+    put_in_stub(scenario.before, tmp_path / ".cronium.json")
+    lines = "".join(calling(number, call, tmp_path) for number, call in enumerate(scenario.calls))
+    path = path_with(tmp_path / "bin", "python3", "mkdir", "mv")
+    assert_answered(scenario, await script(f"set -euo pipefail\n{lines}", {"PATH": path}), tmp_path)
+    assert held_in_stub(tmp_path / ".cronium.json") == scenario.after
+
+
+def assert_answered(scenario: Scenario, finished: Finished, directory: Path) -> None:
     assert finished.stderr == ""
     codes = finished.stdout.split()
     for number, (call, code) in enumerate(zip(scenario.calls, codes, strict=True)):
-        error = (tmp_path / f"error-{number}").read_text()
-        answer = (tmp_path / f"answer-{number}").read_text()
+        error = (directory / f"error-{number}").read_text()
+        answer = (directory / f"answer-{number}").read_text()
         if call.refused:
             assert (code, answer) == ("1", "")
             assert call.refused in error
-            continue
-        expected = "" if call.answer is None or call.answer == "" else as_text(call.answer) + "\n"
-        assert (code, error, answer) == ("0", "", expected)
-    assert held(backend.session) == scenario.after
+        else:
+            assert (code, error, answer) == ("0", "", printed(call))
 
 
 NAMES_SCRIPT = """
@@ -259,7 +297,7 @@ async def test_a_field_of_the_context_is_taken_out_exactly(name, script, tmp_pat
 async def test_a_field_is_decoded_whoever_wrote_the_json(script):
     text = (
         f'. "{SDK}"'
-         r"""
+        r"""
 LC_ALL=C
 _cronium_field ' { "\u006eame" : "\u00fc\u20ac\ud83d\ude80\/\b\f\r\u0041" , "b" : [ 1 , "]" ] ,
 "c" : 12 }' name && printf '%s|' "$_cronium_value"
@@ -297,6 +335,23 @@ async def test_a_key_is_never_taken_for_a_path_or_an_option(key, only, script, t
         "cronium_set_condition",
         "cronium_event_field",
         "cronium.getVariable",
+        "cronium_get_variable --scope=mine a",
+        "cronium_get_variable --if-version=x a",
+        "cronium_set_variable --if-version=-1 a 1",
+        "cronium_set_variable --scope=event",
+        "cronium_increment_variable",
+        "cronium_list_variables a b",
+        "cronium_delete_variable ''",
+        "cronium_progress",
+        "cronium_progress half 'a message'",
+        "cronium_log",
+        "cronium_log a loud",
+        "cronium_artifact",
+        "cronium_execution_mode x",
+        "cronium_execute_tool_action trello",
+        "cronium_send_email a b c --urgent",
+        "cronium_send_slack_message a b --urgent",
+        "cronium_send_discord_message a b --urgent",
     ],
 )
 async def test_a_wrong_call_says_how_and_returns_2(call, script, tmp_path):
@@ -306,6 +361,50 @@ async def test_a_wrong_call_says_how_and_returns_2(call, script, tmp_path):
     assert finished.stdout == "2\n"
     assert finished.stderr.startswith("cronium: cronium_")
     assert backend.calls == []
+
+
+@pytest.mark.parametrize("key", ["--scope=event", "--if-version=1", "--"])
+async def test_a_key_that_looks_like_an_option_comes_after_two_dashes(key, script, tmp_path):
+    backend = MemoryBackend()
+    async with serve(backend, tmp_path) as env:
+        finished = await script(f"cronium_set_variable -- {key} 1 && cronium_get_variable -- {key}", env)
+    assert (finished.stdout, finished.stderr) == ("1\n", "")
+    assert backend.session.variables == {key: 1}
+
+
+async def test_an_increment_that_is_no_number_is_refused(script, tmp_path):
+    backend = MemoryBackend()
+    async with serve(backend, tmp_path) as env:
+        finished = await script("cronium_increment_variable n many; echo $?", env)
+    assert finished.stdout == "1\n"
+    assert "(422 invalid_increment)" in finished.stderr
+
+
+async def test_log_entries_outside_of_a_job_go_where_a_log_would_have_them(script):
+    finished = await script("""cronium_log größe info '{"n": 0}'; cronium_log bad error""")
+    assert finished.stdout == '{"level": "info", "message": "größe", "data": {"n": 0}}\n'
+    assert finished.stderr == '{"level": "error", "message": "bad"}\n'
+
+
+async def test_outside_of_a_job_a_field_of_the_context_is_taken_out_too(script, tmp_path):
+    (tmp_path / "mine.json").write_text('{"context": {"name": "größe"}}')
+    finished = await script("cronium_event_field name", {"CRONIUM_STUB_FILE": "mine.json"})
+    assert (finished.stdout, finished.stderr) == ("größe\n", "")
+
+
+async def test_outside_of_a_job_a_bash_without_python_says_what_it_needs(script, tmp_path):
+    finished = await script("cronium_input; echo $?", {"PATH": path_with(tmp_path / "bin", "curl")})
+    assert finished.stdout == "3\n"
+    assert "needs python3 and cronium.py" in finished.stderr
+    assert "cronium run FILE" in finished.stderr
+
+
+async def test_a_stub_file_that_is_none_is_named_and_left_alone(script, tmp_path):
+    (tmp_path / ".cronium.json").write_text("{broken")
+    finished = await script("cronium_set_variable a 1; echo $?")
+    assert finished.stdout == "1\n"
+    assert ".cronium.json cannot be used" in finished.stderr
+    assert (tmp_path / ".cronium.json").read_text() == "{broken"
 
 
 @pytest.mark.parametrize("stale", [False, True], ids=["no socket yet", "nobody listens"])
@@ -410,14 +509,13 @@ async def test_something_else_at_the_address_is_named(only, script, tmp_path):
 @pytest.mark.parametrize(
     ("env", "message"),
     [
-        ({}, "cronium run FILE"),
         ({"CRONIUM_EXECUTION_ID": "job_1"}, "CRONIUM_RUNTIME_API is not set"),
         ({"CRONIUM_RUNTIME_API": "unix:/nowhere"}, "CRONIUM_EXECUTION_TOKEN"),
         ({"CRONIUM_RUNTIME_API": "ftp://host", "CRONIUM_EXECUTION_TOKEN": "t"}, "neither unix:/path nor"),
         ({"CRONIUM_RUNTIME_API": "http://", "CRONIUM_EXECUTION_TOKEN": "t"}, "neither unix:/path nor"),
         ({**environment(Path("/x")), "CRONIUM_SDK_DEADLINE_SECONDS": "soon"}, "'soon'; give a number"),
     ],
-    ids=["outside a job", "no address", "no token", "no such scheme", "no host", "no such deadline"],
+    ids=["no address", "no token", "no such scheme", "no host", "no such deadline"],
 )
 async def test_without_a_runtime_api_a_call_says_what_is_missing(env, message, script):
     finished = await script("cronium_input; echo $?; cronium_output 1 || echo still here", env)
@@ -509,6 +607,14 @@ echo '"piped"' | cronium_set_variable piped
 cronium_set_condition YES
 cronium_get_variable missing
 field=$(cronium_event_field Name)
+cronium_set_variable --scope=event --if-version=0 'e,1/v' 1
+sum=$(cronium_increment_variable --scope=event 'e,1/v' 10)
+keys=$(cronium_list_variables a,1/)
+cronium_progress 11 'a,1/b'
+cronium_log $'a,1/b\n"c"' error '{"n": [1, 11]}'
+cronium_delete_variable piped
+cronium_artifact 'd,1/f' <<<"$sum $keys"
+cronium_send_email a,b c d 2>error || refused=$?
 [[ "$-/$(shopt)/$(set +o)/$(trap)" == "$settings" ]] && echo "$result" "$field"
 """
 
@@ -516,11 +622,17 @@ field=$(cronium_event_field Name)
 async def test_the_settings_of_the_script_neither_matter_nor_change(only, script, tmp_path):
     backend = MemoryBackend(session=MemorySession(context={"name": "lower", "Name": "upper"}))
     async with serve(backend, tmp_path) as env:
-        finished = await script(HOSTILE_SCRIPT, {**env, **only})
+        env |= {**only, "CRONIUM_ARTIFACTS": str(tmp_path / "artifacts")}
+        finished = await script(HOSTILE_SCRIPT, env)
     assert (finished.exit_code, finished.stderr, finished.stdout) == (0, "", "x,1/y upper\n")
     assert backend.session.output == {"a": [1, 2]}
     assert backend.session.condition is True
-    assert backend.session.variables == {"a,1/b": "x,1/y", "piped": "piped"}
+    assert backend.session.variables == {"a,1/b": "x,1/y"}
+    assert backend.session.event_variables == {"e,1/v": 11}
+    assert backend.session.progress == {"percent": 11, "message": "a,1/b"}
+    assert [entry[:3] for entry in backend.session.entries] == [("error", 'a,1/b\n"c"', {"n": [1, 11]})]
+    assert (tmp_path / "artifacts" / "d,1" / "f").read_text() == "11 a,1/b\n"
+    assert "not_supported" in (tmp_path / "error").read_text()
 
 
 async def test_errexit_ends_the_script_at_a_refusal_and_not_before(script, tmp_path):
@@ -544,6 +656,21 @@ async def test_a_trace_of_the_script_shows_no_token(options, run, tmp_path, bash
     assert finished.stdout == "given\n"
     assert "cronium_input" in finished.stderr
     assert TOKEN not in finished.stderr
+
+
+async def test_a_trace_shows_no_token_of_what_fewer_scripts_call(script, tmp_path):
+    async with serve(MemoryBackend(), tmp_path) as env:
+        finished = await script("set -x\ncronium_send_email a b c\ncronium_artifact a <<<b", env)
+    assert "cronium_send_email" in finished.stderr
+    assert "not_supported" in finished.stderr
+    assert TOKEN not in finished.stderr
+
+
+async def test_without_the_file_beside_it_a_call_says_which_one_is_missing(run, bash, tmp_path):
+    (tmp_path / "cronium.sh").write_text(SDK.read_text())
+    finished = await run(bash, "-c", ". cronium.sh; cronium_artifact a </dev/null; echo $?")
+    assert finished.stdout == "3\n"
+    assert "./more.sh is missing" in finished.stderr
 
 
 async def test_loading_prints_nothing_starts_nothing_and_needs_nothing(run, bash):

@@ -13,8 +13,9 @@ from aiohttp import web
 
 from runtime_api.app import create_app
 from runtime_api.backend import RefusalError
+from tests.sdk.conftest import Finished
 from tests.sdk.memory_backend import EXECUTION_ID, TOKEN, MemoryBackend, MemorySession, environment, serve
-from tests.sdk.scenarios import SCENARIOS, Scenario, State, held, put
+from tests.sdk.scenarios import SCENARIOS, WITHOUT_SERVER, Scenario, State, held, held_in_stub, put, put_in_stub
 
 SDK = Path(__file__).parents[2] / "sdk" / "js"
 LIBRARY = SDK / "lib"
@@ -28,7 +29,9 @@ CALLS = """
 const main = async () => {
   for (const [operation, args] of JSON.parse(fs.readFileSync("calls.json", "utf8"))) {
     try {
-      console.log(JSON.stringify({ answer: (await cronium[operation](...args)) ?? null }));
+      const answer = await cronium[operation](...args);
+      const shown = operation === "listVariables" ? answer.map((item) => item.key) : answer;
+      console.log(JSON.stringify({ answer: shown ?? null }));
     } catch (error) {
       if (!(error instanceof cronium.CroniumAPIError)) throw error;
       console.log(JSON.stringify({ refused: error.code }));
@@ -40,12 +43,11 @@ main();
 COMMON_JS_DRIVER = 'const fs = require("fs");\nconst cronium = require("cronium");\n' + CALLS
 MODULE_DRIVER = 'import fs from "node:fs";\nimport cronium from "cronium";\n' + CALLS
 NAMESPACE_DRIVER = 'import fs from "node:fs";\nimport * as cronium from "cronium";\n' + CALLS
-NAMES = {
-    "get_variable": "getVariable",
-    "set_variable": "setVariable",
-    "get_condition": "getCondition",
-    "set_condition": "setCondition",
-}
+
+
+def camel(name: str) -> str:
+    first, *rest = name.split("_")
+    return first + "".join(word.capitalize() for word in rest)
 
 
 @pytest.fixture
@@ -78,17 +80,37 @@ def script(run, tmp_path, node):
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name.replace(" ", "-"))
 async def test_scenario(scenario: Scenario, name, driver, found_by, run, node, tmp_path):
     backend = MemoryBackend(session=put(scenario.before))
-    calls = [[NAMES.get(call.operation, call.operation), call.arguments] for call in scenario.calls]
-    (tmp_path / "calls.json").write_text(json.dumps(calls))
+    write_calls(scenario, tmp_path)
     (tmp_path / name).write_text(driver)
     async with serve(backend, tmp_path) as env:
         if scenario.token is not None:
             env["CRONIUM_EXECUTION_TOKEN"] = scenario.token
-        finished = await run(node, name, env={**env, **found_by})
+        env |= {**scenario.env, **found_by, "CRONIUM_ARTIFACTS": str(tmp_path / "artifacts")}
+        finished = await run(node, name, env=env)
+    assert_answered(scenario, finished)
+    assert held(backend.session, tmp_path / "artifacts") == scenario.after
+
+
+@pytest.mark.parametrize("scenario", WITHOUT_SERVER, ids=lambda scenario: scenario.name.replace(" ", "-"))
+async def test_scenario_on_the_stub_file(scenario: Scenario, script, tmp_path):
+    put_in_stub(scenario.before, tmp_path / ".cronium.json")
+    write_calls(scenario, tmp_path)
+    assert_answered(scenario, await script(COMMON_JS_DRIVER))
+    assert held_in_stub(tmp_path / ".cronium.json") == scenario.after
+
+
+def write_calls(scenario: Scenario, directory: Path) -> None:
+    calls = []
+    for call in scenario.calls:
+        options = {camel(name): value for name, value in call.options.items()}
+        calls.append([camel(call.operation), [*call.arguments, *([options] if options else [])]])
+    (directory / "calls.json").write_text(json.dumps(calls))
+
+
+def assert_answered(scenario: Scenario, finished: Finished) -> None:
     assert finished.stderr == ""
     expected = [{"refused": call.refused} if call.refused else {"answer": call.answer} for call in scenario.calls]
     assert [json.loads(line) for line in finished.stdout.splitlines()] == expected
-    assert held(backend.session) == scenario.after
 
 
 NAMES_SCRIPT = """
@@ -323,6 +345,7 @@ const cronium = require("cronium");
         "context": {"id": "evt_1"},
         "mine": "kept",
         "variables": {"größe/1": {}, "v1": 1, "v2": 2, "v3": 3},
+        "versions": {"größe/1": 6},
         "condition": False,
         "output": {"ok": True},
     }
@@ -412,14 +435,46 @@ async def test_what_json_stringify_can_say_is_sent_as_it_says_it(script, tmp_pat
         'setCondition("yes")',
         "setCondition(1)",
         "setCondition()",
+        'getVariable("a", { scope: "mine" })',
+        'setVariable("a", 1, { ifVersion: -1 })',
+        'setVariable("a", 1, { ifVersion: "1" })',
+        'incrementVariable("a", "1")',
+        'incrementVariable("a", NaN)',
+        "listVariables(7)",
+        'progress("text", "beside text")',
+        "progress(undefined)",
+        "log(7)",
+        'log("a", "loud")',
+        'log("a", "info", [() => 1])',
+        'artifact(7, "")',
+        'artifact("a", 7)',
     ],
 )
-async def test_a_wrong_key_or_condition_is_a_type_error(call, script, tmp_path):
-    text = f'require("cronium").{call}.catch((error) => console.log(error instanceof TypeError));'
+async def test_a_wrong_call_is_a_type_error(call, script, tmp_path):
+    text = f'require("cronium").{call}.catch((error) => console.log(error instanceof TypeError && error.code));'
     backend = MemoryBackend()
     async with serve(backend, tmp_path) as env:
         finished = await script(text, env)
-    assert (finished.stdout, backend.calls) == ("true\n", [])
+    assert (finished.stdout, backend.calls) == ("invalid_argument\n", [])
+
+
+async def test_log_entries_outside_of_a_job_go_where_a_log_would_have_them(script):
+    text = """
+const cronium = require("cronium");
+cronium.log("größe", "info", { n: 0 }).then(() => cronium.log("bad", "error"));
+"""
+    finished = await script(text)
+    assert finished.stdout == '{"level":"info","message":"größe","data":{"n":0}}\n'
+    assert finished.stderr == '{"level":"error","message":"bad"}\n'
+
+
+async def test_a_big_integer_is_added_exactly(script, tmp_path):
+    backend = MemoryBackend(session=MemorySession(variables={"n": 1}))
+    text = 'require("cronium").incrementVariable("n", 2n ** 60n);'
+    async with serve(backend, tmp_path) as env:
+        finished = await script(text, env)
+    assert finished.stderr == ""
+    assert backend.session.variables == {"n": 2**60 + 1}
 
 
 @pytest.mark.parametrize("key", [".", "..", "__proto__", "a/../b", " "])

@@ -11,11 +11,13 @@ from pathlib import Path
 
 import pytest
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from runtime_api.app import create_app
 from runtime_api.backend import RefusalError
+from tests.sdk.conftest import Finished
 from tests.sdk.memory_backend import EXECUTION_ID, TOKEN, MemoryBackend, MemorySession, environment, serve
-from tests.sdk.scenarios import SCENARIOS, Scenario, held, put
+from tests.sdk.scenarios import SCENARIOS, WITHOUT_SERVER, Scenario, held, held_in_stub, put, put_in_stub
 
 SDK = Path(__file__).parents[2] / "sdk" / "python"
 OLDEST = next(iter(sorted(Path.home().glob(".pyenv/versions/3.8*/bin/python"))), None)
@@ -24,9 +26,12 @@ OLDEST = next(iter(sorted(Path.home().glob(".pyenv/versions/3.8*/bin/python"))),
 SYNC_DRIVER = """
 import json, pathlib, cronium
 
-for operation, arguments in json.loads(pathlib.Path("calls.json").read_text("utf-8")):
+for operation, arguments, options in json.loads(pathlib.Path("calls.json").read_text("utf-8")):
     try:
-        print(json.dumps({"answer": getattr(cronium, operation)(*arguments)}))
+        answer = getattr(cronium, operation)(*arguments, **options)
+        if operation == "list_variables":
+            answer = [item["key"] for item in answer]
+        print(json.dumps({"answer": answer}))
     except cronium.CroniumAPIError as error:
         print(json.dumps({"refused": error.code}))
 """
@@ -35,9 +40,12 @@ import asyncio, json, pathlib, cronium
 
 async def main():
     async with cronium.AsyncCronium() as client:
-        for operation, arguments in json.loads(pathlib.Path("calls.json").read_text("utf-8")):
+        for operation, arguments, options in json.loads(pathlib.Path("calls.json").read_text("utf-8")):
             try:
-                print(json.dumps({"answer": await getattr(client, operation)(*arguments)}))
+                answer = await getattr(client, operation)(*arguments, **options)
+                if operation == "list_variables":
+                    answer = [item["key"] for item in answer]
+                print(json.dumps({"answer": answer}))
             except cronium.CroniumAPIError as error:
                 print(json.dumps({"refused": error.code}))
 
@@ -77,16 +85,32 @@ def sdk():
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name.replace(" ", "-"))
 async def test_scenario(scenario: Scenario, driver, script, tmp_path):
     backend = MemoryBackend(session=put(scenario.before))
-    calls = [[call.operation, call.arguments] for call in scenario.calls]
-    (tmp_path / "calls.json").write_text(json.dumps(calls))
+    write_calls(scenario, tmp_path)
     async with serve(backend, tmp_path) as env:
         if scenario.token is not None:
             env["CRONIUM_EXECUTION_TOKEN"] = scenario.token
-        finished = await script(driver, env)
+        finished = await script(driver, {**env, **scenario.env, "CRONIUM_ARTIFACTS": str(tmp_path / "artifacts")})
+    assert_answered(scenario, finished)
+    assert held(backend.session, tmp_path / "artifacts") == scenario.after
+
+
+@pytest.mark.parametrize("scenario", WITHOUT_SERVER, ids=lambda scenario: scenario.name.replace(" ", "-"))
+async def test_scenario_on_the_stub_file(scenario: Scenario, script, tmp_path):
+    put_in_stub(scenario.before, tmp_path / ".cronium.json")
+    write_calls(scenario, tmp_path)
+    assert_answered(scenario, await script(SYNC_DRIVER))
+    assert held_in_stub(tmp_path / ".cronium.json") == scenario.after
+
+
+def write_calls(scenario: Scenario, directory: Path) -> None:
+    calls = [[call.operation, call.arguments, call.options] for call in scenario.calls]
+    (directory / "calls.json").write_text(json.dumps(calls))
+
+
+def assert_answered(scenario: Scenario, finished: Finished) -> None:
     assert finished.stderr == ""
     expected = [{"refused": call.refused} if call.refused else {"answer": call.answer} for call in scenario.calls]
     assert [json.loads(line) for line in finished.stdout.splitlines()] == expected
-    assert held(backend.session) == scenario.after
 
 
 async def test_every_name_of_an_operation_works(script, tmp_path):
@@ -295,6 +319,7 @@ cronium.output({"ok": True})
         "context": {"id": "evt_1"},
         "mine": "kept",
         "variables": {"größe/1": {}},
+        "versions": {"größe/1": 6},
         "condition": False,
         "output": {"ok": True},
     }
@@ -341,7 +366,7 @@ asyncio.run(main())
 
 async def test_importing_needs_no_environment_and_touches_nothing(script, tmp_path):
     text = """
-import json, re, threading  # what the SDK itself imports, so that only the SDK is watched
+import json, re  # what the SDK itself imports, so that only the SDK is watched
 import sys
 touched = []
 sys.addaudithook(lambda name, args: touched.append((name, args)) if name.startswith(("socket", "subprocess")) else None)
@@ -349,6 +374,7 @@ import cronium
 assert not touched, touched
 assert "http.client" not in sys.modules
 assert "asyncio" not in sys.modules
+assert "threading" not in sys.modules
 """
     finished = await script(text)
     assert finished.stderr == ""
@@ -388,13 +414,87 @@ def test_integers_of_64_bits_travel(sdk, tmp_path, monkeypatch):
         assert sdk.get_variable("n") == number
 
 
-@pytest.mark.parametrize(("key", "kind"), [("", ValueError), (7, TypeError), (None, TypeError)])
-def test_a_key_that_is_no_key_is_refused(key, kind, sdk):
-    with pytest.raises(kind):
-        sdk.get_variable(key)
+@pytest.mark.parametrize(
+    "call",
+    [
+        'get_variable("")',
+        "get_variable(7)",
+        "get_variable(None)",
+        'get_variable("\\ud800")',
+        'get_variable("a", scope="mine")',
+        'set_variable("a", 1, if_version=-1)',
+        'set_variable("a", 1, if_version="1")',
+        'set_variable("a", 1, if_version=True)',
+        'increment_variable("a", "1")',
+        'increment_variable("a", True)',
+        'increment_variable("a", float("nan"))',
+        "list_variables(7)",
+        'set_condition("yes")',
+        "set_condition(1)",
+        "set_condition(None)",
+        'progress("text", "beside text")',
+        "progress({1, 2})",
+        "log(7)",
+        'log("a", "loud")',
+        'log("a", "info", {1, 2})',
+        "artifact(7, b'')",
+        'execute_tool_action("a", "b", {"c": object()})',
+    ],
+)
+def test_a_wrong_call_is_refused_before_anything_is_sent(call, sdk, monkeypatch):
+    monkeypatch.setenv("CRONIUM_RUNTIME_API", "unix:/nowhere")
+    monkeypatch.setenv("CRONIUM_EXECUTION_TOKEN", TOKEN)
+    monkeypatch.setenv("CRONIUM_ARTIFACTS", "/nowhere")
+    with pytest.raises(sdk.CroniumUsageError) as caught:
+        eval(call, vars(sdk))
+    assert isinstance(caught.value, (TypeError, ValueError, sdk.CroniumError))
+    assert caught.value.code == "invalid_argument"
 
 
-@pytest.mark.parametrize("condition", ["yes", 1, None])
-def test_a_condition_is_true_or_false(condition, sdk):
-    with pytest.raises(TypeError, match="True or False"):
-        sdk.set_condition(condition)
+async def test_the_event_loop_goes_on_while_a_call_waits(script, tmp_path):
+    text = """
+import asyncio, cronium
+
+async def main():
+    client = cronium.AsyncCronium()
+    call = asyncio.ensure_future(client.input())
+    for turn in range(1000):
+        await asyncio.sleep(0)
+    print(call.done())
+    open("go", "w").close()
+    print(await call)
+
+asyncio.run(main())
+"""
+
+    @web.middleware
+    async def wait(request: web.Request, handler: Handler) -> web.StreamResponse:
+        while not (tmp_path / "go").exists():
+            await asyncio.sleep(0.01)
+        return await handler(request)
+
+    app = create_app(MemoryBackend(session=MemorySession(input="waited")))
+    app.middlewares.insert(0, wait)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    try:
+        await web.UnixSite(runner, str(tmp_path / "api.sock")).start()
+        finished = await script(text, environment(tmp_path / "api.sock"))
+    finally:
+        await runner.cleanup()
+    assert (finished.stdout, finished.stderr) == ("False\nwaited\n", "")
+
+
+async def test_log_entries_outside_of_a_job_go_where_a_log_would_have_them(script):
+    text = "import cronium; cronium.log('größe', data={'n': 0}); cronium.log('bad', 'error')"
+    finished = await script(text)
+    assert finished.stdout == '{"level": "info", "message": "größe", "data": {"n": 0}}\n'
+    assert finished.stderr == '{"level": "error", "message": "bad"}\n'
+
+
+async def test_a_list_of_variables_has_their_values(script, tmp_path):
+    backend = MemoryBackend(session=MemorySession(variables={"a": 0, "b": [None]}))
+    async with serve(backend, tmp_path) as env:
+        finished = await script("import cronium; print(cronium.list_variables())", env)
+    shown = [{"key": key, "value": value, "version": 1, "scope": "global"} for key, value in (("a", 0), ("b", [None]))]
+    assert finished.stdout == str([{**one, "updated_at": None, "description": None} for one in shown]) + "\n"

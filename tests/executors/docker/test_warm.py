@@ -402,6 +402,7 @@ async def test_what_an_image_lacks_since_it_was_built_again_is_said_by_a_warm_st
         async with open_pool(tmp_path) as executor:
             await warmed(executor, make_spec(tmp_path, "", **changes))
             assert await run(executor, make_spec(tmp_path, "", **changes)) == b"ran\n"
+            await until(lambda: len(idle(executor)) == 2)  # none is being made of the old one
             docker("tag", "cronium-job-bash:local", name)
             for slot in idle(executor):
                 docker("kill", slot.container)

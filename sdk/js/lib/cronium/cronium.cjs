@@ -1,5 +1,5 @@
 /**
- * Cronium for Node scripts: the job's input and output, variables, the condition and the context.
+ * Cronium for Node scripts: input, output, variables, the condition, the context, progress, log entries, artifacts.
  *
  *     const cronium = require("cronium");
  *
@@ -7,7 +7,7 @@
  *     await cronium.setVariable("lastCount", rows.length);
  *     await cronium.output({ count: rows.length });
  *
- * One file, Node's own modules only, Node 18 or later. Loading it does nothing but define names. Inside a job it talks to
+ * Node's own modules only, Node 18 or later. Loading it does nothing but define names. Inside a job it talks to
  * the runtime API that the environment names; outside of one it works on a local file, `CRONIUM_STUB_FILE` or
  * `.cronium.json`.
  */
@@ -21,11 +21,17 @@ const DEADLINE_SECONDS = 60;
 const FIRST_PAUSE_MS = 50;
 const LONGEST_PAUSE_MS = 2000;
 const SHORTEST_ATTEMPT_MS = 100; // a last try just before the deadline can still find out why nobody answers
+const PAGE = 200;
+const SCOPES = ["global", "event"];
+const LEVELS = ["debug", "info", "warning", "error"];
 const RETRIED_STATUSES = new Set([429, 502, 503, 504]);
 // Nobody listens, not yet, or not any more; EAGAIN is a Unix socket whose queue of callers is full.
 const RETRIED_CODES = new Set(["ECONNREFUSED", "ENOENT", "ECONNRESET", "ECONNABORTED", "EPIPE", "EAGAIN"]);
 
-/** The call could not be made or was not answered; `code` says why: `runtime_unavailable` or `configuration`. */
+/**
+ * The call could not be made or was not answered; `code` says why: `runtime_unavailable`, `configuration`,
+ * `artifact_failed` (a file could not be left), `not_supported` (there is no such thing outside of a job).
+ */
 class CroniumError extends Error {
   constructor(message, code = "runtime_unavailable", options = undefined) {
     super(message, options);
@@ -34,7 +40,10 @@ class CroniumError extends Error {
   }
 }
 
-/** The runtime API refused: `statusCode` is the HTTP status, `code` its stable reason, the message what to do. */
+/**
+ * The runtime API refused: `statusCode` is the HTTP status, `code` its stable reason, the message what to do.
+ * `not_supported`: this server has no such operation.
+ */
 class CroniumAPIError extends CroniumError {
   constructor(statusCode, code, message) {
     super(message, code);
@@ -53,8 +62,9 @@ class CroniumTimeoutError extends CroniumError {
  * One job's side of the runtime API; what is not given is taken from the environment, at each call.
  *
  * A call is tried again while the runtime API cannot be reached or is busy, until `deadlineSeconds` (default 60, or
- * CRONIUM_SDK_DEADLINE_SECONDS) have passed. Every method may reject with a `CroniumError`; a value that is no JSON
- * rejects with a `TypeError` before anything is sent. Nothing is kept open between calls.
+ * CRONIUM_SDK_DEADLINE_SECONDS) have passed; however often a write is tried, it has its effect once. Every method may
+ * reject with a `CroniumError`; a wrong call rejects with a `TypeError` (`code`: `invalid_argument`) before anything is
+ * sent. Nothing is kept open between calls.
  */
 class Cronium {
   #given;
@@ -73,13 +83,37 @@ class Cronium {
     return this.#write((door) => door.put("output", "data", encoded));
   }
 
-  async getVariable(key) {
-    return this.#door().getVariable(checkedKey(key));
+  async getVariable(key, { scope } = {}) {
+    return (await this.#door().readVariable(checkedKey(key), checkedScope(scope))).value;
   }
 
-  async setVariable(key, value) {
+  async getVariableVersion(key, { scope } = {}) {
+    return (await this.#door().readVariable(checkedKey(key), checkedScope(scope))).version;
+  }
+
+  async setVariable(key, value, { ifVersion, scope } = {}) {
     const encoded = toJson(value, checkedKey(key));
-    return this.#write((door) => door.setVariable(key, encoded));
+    const terms = { version: checkedVersion(ifVersion), scope: checkedScope(scope) };
+    return this.#write((door) => door.setVariable(key, encoded, terms));
+  }
+
+  async incrementVariable(key, by = 1, { scope } = {}) {
+    if (typeof by !== "number" && typeof by !== "bigint") throw usage("incrementVariable adds a number");
+    const encoded = typeof by === "bigint" ? String(by) : toJson(by, "by");
+    const terms = { scope: checkedScope(scope) };
+    checkedKey(key);
+    return this.#write((door) => door.incrementVariable(key, encoded, terms));
+  }
+
+  async deleteVariable(key, { ifVersion, scope } = {}) {
+    const terms = { version: checkedVersion(ifVersion), scope: checkedScope(scope) };
+    checkedKey(key);
+    return this.#write((door) => door.deleteVariable(key, terms));
+  }
+
+  async listVariables(prefix = "", { scope } = {}) {
+    if (typeof prefix !== "string") throw usage("The prefix of keys is text");
+    return this.#door().listVariables(prefix, checkedScope(scope) ?? "global");
   }
 
   async getCondition() {
@@ -87,12 +121,54 @@ class Cronium {
   }
 
   async setCondition(condition) {
-    if (typeof condition !== "boolean") throw new TypeError("setCondition takes true or false; Boolean(x) makes one");
+    if (typeof condition !== "boolean") throw usage("setCondition takes true or false; Boolean(x) makes one");
     return this.#write((door) => door.put("condition", "condition", String(condition)));
   }
 
   async event() {
     return (await this.#door().get("context")) ?? {};
+  }
+
+  async progress(value, message) {
+    const encoded = toJson(shapeOfProgress(value, message), "progress");
+    return this.#write((door) => door.put("progress", undefined, encoded));
+  }
+
+  async log(message, level = "info", data = undefined) {
+    if (typeof message !== "string") throw usage("The message of a log entry is text");
+    if (!LEVELS.includes(level)) throw usage(`The level ${String(level)} is none of ${LEVELS.join(", ")}`);
+    const encoded = toJson({ level, message, data }, "log");
+    return this.#write((door) => door.log(encoded, level));
+  }
+
+  async artifact(name, content) {
+    const { checkedName, contentOf, leaveFile } = require("./artifact.cjs");
+    const source = contentOf(checkedName(name), content);
+    return leaveFile(process.env.CRONIUM_ARTIFACTS || this.#door().artifacts(), name, source);
+  }
+
+  async executionMode() {
+    const mode = fromEnvironment(["CRONIUM_EXECUTION_MODE"]);
+    if (mode) return mode;
+    if (fromEnvironment(["CRONIUM_HELPER_MODE"])) return "ssh";
+    return this.#given.base || fromEnvironment(BASE_NAMES) ? "process" : "local";
+  }
+
+  async executeToolAction(tool, action, params = {}, credential = null) {
+    const encoded = toJson({ tool, action, params, credential }, "request");
+    return this.#write((door) => door.executeToolAction(encoded));
+  }
+
+  async sendEmail({ to, ...more }) {
+    return this.executeToolAction("email", "send_message", { to: Array.isArray(to) ? to : [to], ...more });
+  }
+
+  async sendSlackMessage(message) {
+    return this.executeToolAction("slack", "send_message", message);
+  }
+
+  async sendDiscordMessage(message) {
+    return this.executeToolAction("discord", "send_message", message);
   }
 
   /** Writes that a script does not await still happen one after the other, so that the last one counts. */
@@ -118,6 +194,7 @@ class Cronium {
     if ((token || executionId) && !stub) {
       throw new CroniumError("This job has no way to the runtime API: CRONIUM_RUNTIME_API is not set.");
     }
+    const StubFile = require("./stub.cjs");
     return new StubFile(stub || ".cronium.json");
   }
 }
@@ -128,52 +205,110 @@ class RuntimeApi {
     this.base = base;
     this.address = parseBase(base);
     this.token = token;
-    this.root = `${this.address.prefix}/executions/${quoted(executionId)}/`;
+    this.root = `executions/${quoted(executionId)}/`;
     this.seconds = seconds;
   }
 
-  get(name) {
-    return this.#call("GET", name);
+  async get(name) {
+    return (await this.#call("GET", this.root + name)).data;
   }
 
   async put(name, field, encoded) {
-    await this.#call("POST", name, `{"${field}":${encoded}}`);
+    await this.#call("POST", this.root + name, { body: field === undefined ? encoded : `{"${field}":${encoded}}` });
   }
 
-  async getVariable(key) {
+  async log(encoded) {
+    await this.#call("POST", `${this.root}log`, { body: encoded });
+  }
+
+  /** The value and its version; null and 0 when there is no such variable. */
+  async readVariable(key, scope) {
     try {
-      return await this.#call("GET", `variables/${quoted(key)}`);
+      const { data, etag } = await this.#call("GET", this.#variable(key, scope));
+      return { value: data, version: Number(/^"(\d+)"$/.exec(etag ?? "")?.[1] ?? 0) };
     } catch (error) {
-      if (error.code === "variable_not_found") return null;
+      if (error.code === "variable_not_found") return { value: null, version: 0 };
       throw error;
     }
   }
 
-  async setVariable(key, encoded) {
-    await this.#call("PUT", `variables/${quoted(key)}`, `{"value":${encoded}}`);
+  async setVariable(key, encoded, { version, scope }) {
+    await this.#call("PUT", this.#variable(key, scope), { body: `{"value":${encoded}}`, version });
   }
 
-  /** Every operation here may be repeated: each writes the whole of what it names. */
-  async #call(method, name, body) {
+  async incrementVariable(key, encoded, { scope }) {
+    const path = this.#variable(key, scope, "/increment");
+    return (await this.#call("POST", path, { body: `{"by":${encoded}}` })).data.value;
+  }
+
+  async deleteVariable(key, { version, scope }) {
+    try {
+      await this.#call("DELETE", this.#variable(key, scope), { version });
+    } catch (error) {
+      if (error.code !== "variable_not_found") throw error;
+    }
+  }
+
+  async listVariables(prefix, scope) {
+    const found = [];
+    const query = `scope=${scope}&prefix=${quoted(prefix)}&limit=${PAGE}`;
+    for (let cursor = ""; ; ) {
+      const { data } = await this.#call("GET", `${this.root}variables?${query}${cursor}`);
+      found.push(...data.items);
+      if (data.next_cursor === null) return found;
+      cursor = `&cursor=${quoted(data.next_cursor)}`;
+    }
+  }
+
+  async executeToolAction(encoded) {
+    return (await this.#call("POST", "tool-actions/execute", { body: encoded })).data;
+  }
+
+  artifacts() {
+    throw new CroniumError(
+      "This job has no directory for artifacts: CRONIUM_ARTIFACTS is not set.",
+      "configuration",
+    );
+  }
+
+  #variable(key, scope, more = "") {
+    return `${this.root}variables/${quoted(key)}${more}${scope === undefined ? "" : `?scope=${scope}`}`;
+  }
+
+  /** Every operation may be repeated: each writes the whole of what it names, or is known by its Idempotency-Key. */
+  async #call(method, path, { body, version } = {}) {
+    const headers = this.#headers(method, body, version);
     const deadline = performance.now() + this.seconds * 1000;
     for (let tries = 0; ; tries += 1) {
-      const outcome = await this.#attempt(method, name, body, deadline - performance.now());
-      if (!outcome.failure) return outcome.data;
+      const outcome = await this.#attempt(method, path, body, headers, deadline - performance.now());
+      if (!outcome.failure) return outcome;
       const pause = outcome.pauseMs ?? backoffMs(tries);
       if (!outcome.again || performance.now() + pause >= deadline) throw outcome.failure;
       await new Promise((resolve) => setTimeout(resolve, pause));
     }
   }
 
-  async #attempt(method, name, body, remainingMs) {
+  #headers(method, body, version) {
+    const headers = { Authorization: `Bearer ${this.token}`, Accept: "application/json" };
+    if (method !== "GET") headers["Idempotency-Key"] = require("node:crypto").randomUUID();
+    if (version === 0) headers["If-None-Match"] = "*";
+    else if (version !== undefined) headers["If-Match"] = `"${version}"`;
+    if (body !== undefined) {
+      headers["Content-Type"] = "application/json";
+      headers["Content-Length"] = Buffer.byteLength(body);
+    }
+    return headers;
+  }
+
+  async #attempt(method, path, body, headers, remainingMs) {
     const timeoutMs = Math.max(remainingMs, SHORTEST_ATTEMPT_MS);
     let answer;
     try {
-      answer = await exchange(this.address, method, this.root + name, body, this.token, timeoutMs);
+      answer = await exchange(this.address, method, path, body, headers, timeoutMs);
     } catch (cause) {
       return { failure: this.#explain(cause), again: RETRIED_CODES.has(cause.code) };
     }
-    if (answer.status < 300) return { data: dataOf(answer) };
+    if (answer.status < 300) return { data: dataOf(answer), etag: answer.etag };
     const wish = answer.retryAfter;
     const pauseMs = /^\d+$/.test(wish ?? "") ? Number(wish) * 1000 : undefined;
     return { failure: refusal(answer), again: RETRIED_STATUSES.has(answer.status), pauseMs };
@@ -189,20 +324,17 @@ class RuntimeApi {
 }
 
 /** One request and its answer, on a connection that is closed afterwards: an open one would keep the script alive. */
-function exchange({ scheme, options }, method, path, body, token, timeoutMs) {
-  const headers = { Authorization: `Bearer ${token}`, Accept: "application/json" };
-  if (body !== undefined) {
-    headers["Content-Type"] = "application/json";
-    headers["Content-Length"] = Buffer.byteLength(body);
-  }
+function exchange({ scheme, options, prefix }, method, path, body, headers, timeoutMs) {
+  const way = { ...options, method, path: `${prefix}/${path}`, headers, agent: false };
   return new Promise((resolve, reject) => {
-    const call = require(scheme).request({ ...options, method, path, headers, agent: false }, (response) => {
+    const call = require(scheme).request(way, (response) => {
       const parts = [];
       response.on("data", (part) => parts.push(part));
       response.on("error", reject);
       response.on("end", () => {
         const text = Buffer.concat(parts).toString("utf8");
-        resolve({ status: response.statusCode, retryAfter: response.headers["retry-after"], text });
+        const { etag, "retry-after": retryAfter } = response.headers;
+        resolve({ status: response.statusCode, etag, retryAfter, text });
       });
     });
     const timer = setTimeout(() => {
@@ -249,7 +381,10 @@ function dataOf({ status, text }) {
 function refusal({ status, text }) {
   const problem = parsed(text);
   if (problem && typeof problem === "object" && "code" in problem && "detail" in problem) {
-    return new CroniumAPIError(status, String(problem.code), String(problem.detail));
+    const absent = problem.code === "route_not_found" || problem.code === "method_not_allowed";
+    if (!absent) return new CroniumAPIError(status, String(problem.code), String(problem.detail));
+    const message = `This is not supported by this server; update it. ${problem.detail}`;
+    return new CroniumAPIError(status, "not_supported", message);
   }
   return new CroniumAPIError(status, "http_error", `The runtime API answered ${status}: ${text.slice(0, 200)}`);
 }
@@ -267,66 +402,10 @@ function backoffMs(tries) {
   return longest * (0.5 + Math.random() / 2);
 }
 
-/** The same operations on a local JSON file, so that a script can be tried without a job. */
-class StubFile {
-  constructor(path) {
-    this.path = require("node:path").resolve(path);
-  }
-
-  get(name) {
-    return this.#read()[name] ?? null;
-  }
-
-  put(name, field, encoded) {
-    this.#write({ ...this.#read(), [name]: JSON.parse(encoded) });
-  }
-
-  getVariable(key) {
-    const variables = this.#variables(this.#read());
-    return Object.hasOwn(variables, key) ? variables[key] : null;
-  }
-
-  setVariable(key, encoded) {
-    const content = this.#read();
-    const variables = { ...this.#variables(content), [key]: JSON.parse(encoded) };
-    this.#write({ ...content, variables });
-  }
-
-  #variables(content) {
-    const variables = content.variables ?? {};
-    return isObject(variables) ? variables : this.#fail('"variables" is not an object');
-  }
-
-  #read() {
-    let content;
-    try {
-      content = JSON.parse(require("node:fs").readFileSync(this.path, "utf8"));
-    } catch (error) {
-      return error.code === "ENOENT" ? {} : this.#fail(error.message, error);
-    }
-    return isObject(content) ? content : this.#fail("it does not hold a JSON object");
-  }
-
-  /** Replace the file as a whole: who reads it at any moment finds the old or the new one. */
-  #write(content) {
-    const { realpathSync, existsSync, renameSync, writeFileSync } = require("node:fs");
-    try {
-      const path = existsSync(this.path) ? realpathSync(this.path) : this.path;
-      writeFileSync(`${path}.${process.pid}.tmp`, `${JSON.stringify(content, null, 2)}\n`);
-      renameSync(`${path}.${process.pid}.tmp`, path);
-    } catch (error) {
-      this.#fail(error.message, error);
-    }
-  }
-
-  #fail(why, cause = undefined) {
-    const message = `The stub file ${this.path} cannot be used: ${why}. Mend or delete it, or set CRONIUM_STUB_FILE.`;
-    throw new CroniumError(message, "configuration", { cause });
-  }
-}
-
-function isObject(value) {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
+function shapeOfProgress(value, message) {
+  if (typeof value === "number") return message === undefined ? { percent: value } : { percent: value, message };
+  if (message !== undefined) throw usage("progress takes a message beside a percentage only");
+  return typeof value === "string" ? { message: value } : value;
 }
 
 function fromEnvironment(names) {
@@ -342,8 +421,23 @@ function deadlineSeconds() {
 }
 
 function checkedKey(key) {
-  if (typeof key !== "string" || key === "") throw new TypeError("A variable's key is text of at least one character");
+  if (typeof key !== "string" || key === "") throw usage("A variable's key is text of at least one character");
   return key;
+}
+
+function checkedScope(scope) {
+  if (scope === undefined || SCOPES.includes(scope)) return scope;
+  throw usage(`The scope of a variable is "global" or "event", not ${String(scope)}`);
+}
+
+function checkedVersion(version) {
+  if (version === undefined || (Number.isSafeInteger(version) && version >= 0)) return version;
+  throw usage(`ifVersion is a version, or 0 for no variable, not ${String(version)}`);
+}
+
+/** What is wrong in the script itself. */
+function usage(message, options = undefined) {
+  return Object.assign(new TypeError(message, options), { code: "invalid_argument" });
 }
 
 /** Percent-encoded as one segment of a path; dots alone would be taken for a way up. */
@@ -351,7 +445,7 @@ function quoted(text) {
   try {
     return /^\.{1,2}$/.test(text) ? text.replaceAll(".", "%2E") : encodeURIComponent(text);
   } catch (cause) {
-    throw new TypeError(`A variable's key must be well-formed text, not ${JSON.stringify(text)}`, { cause });
+    throw usage(`A variable's key must be well-formed text, not ${JSON.stringify(text)}`, { cause });
   }
 }
 
@@ -361,15 +455,20 @@ function quoted(text) {
  */
 function toJson(value, name) {
   const paths = new WeakMap();
-  return JSON.stringify(value, function check(key, held) {
+  try {
+    return JSON.stringify(value, check);
+  } catch (error) {
+    throw Object.assign(error, { code: "invalid_argument" }); // what contains itself is an error of JSON.stringify
+  }
+  function check(key, held) {
     const parent = paths.get(this);
     const path = parent === undefined ? name : Array.isArray(this) ? `${parent}[${key}]` : `${parent}.${key}`;
     if (held === undefined && parent !== undefined && !Array.isArray(this)) return undefined;
     const fault = faultOf(held, this[key]);
-    if (fault) throw new TypeError(`${path} is ${fault}`);
+    if (fault) throw usage(`${path} is ${fault}`);
     if (typeof held === "object" && held !== null) paths.set(held, path);
     return held;
-  });
+  }
 }
 
 function faultOf(held, original) {
@@ -383,7 +482,7 @@ function faultOf(held, original) {
   return undefined;
 }
 
-const ALIASES = { getInput: "input", setOutput: "output", getEventContext: "event" };
+const ALIASES = { getInput: "input", setOutput: "output", getEventContext: "event", setProgress: "progress" };
 for (const [alias, name] of Object.entries(ALIASES)) Cronium.prototype[alias] = Cronium.prototype[name];
 
 // The default client is the module itself, with methods that also work when they are taken out of it.
