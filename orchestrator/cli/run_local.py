@@ -143,7 +143,11 @@ def _settings(request: RunRequest, kinds: set[ExecutorKind]) -> Iterator[EngineS
             workdir=Path.cwd(),
             stdin=0 if not request.is_workflow and request.file != "-" else None,
             docker_endpoint=os.environ.get("CRONIUM_DOCKER_ENDPOINT"),
-            registry_auth_file=Path(file) if (file := os.environ.get("CRONIUM_REGISTRY_AUTH_FILE")) else None,
+            registry_auth_file=_file_named("CRONIUM_REGISTRY_AUTH_FILE"),
+            package_network=os.environ.get("CRONIUM_PACKAGE_NETWORK") or "bridge",
+            package_scripts=os.environ.get("CRONIUM_PACKAGE_SCRIPTS", "").lower() in ("1", "true", "yes", "on"),
+            package_pip_config=_file_named("CRONIUM_PACKAGE_PIP_CONFIG"),
+            package_npm_config=_file_named("CRONIUM_PACKAGE_NPM_CONFIG"),
             allowed_volumes=tuple(
                 place.strip() for place in os.environ.get("CRONIUM_ALLOWED_VOLUMES", "").split(",") if place.strip()
             ),
@@ -153,6 +157,11 @@ def _settings(request: RunRequest, kinds: set[ExecutorKind]) -> Iterator[EngineS
         if request.ephemeral:
             shutil.rmtree(state, ignore_errors=True)
         remove_if_empty(root)
+
+
+def _file_named(variable: str) -> Path | None:
+    name = os.environ.get(variable)
+    return Path(name).absolute() if name else None
 
 
 def _database(request: RunRequest, settings: EngineSettings) -> Path | None:

@@ -147,6 +147,7 @@ class LogWriter:
         self._add(self._clock.now(), stream, masked, continued=False)
         stored: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._entries.append(_Entry(self._seq, keep, stored))
+        await self._show(stream, f"{masked}\n".encode())
         return await stored
 
     async def stop(self, flusher: asyncio.Task[None]) -> None:

@@ -392,3 +392,16 @@ def test_interrupting_a_workflow_ends_its_steps(env, tmp_path: Path):
 
     assert run["steps"]["a"]["status"] == "cancelled"
     assert alive(f"sleep {mark}") == []
+
+
+def test_entries_of_the_log_are_shown_as_what_the_script_prints(env, tmp_path: Path):
+    script = tmp_path / "tells.py"
+    script.write_text(
+        "import cronium\ncronium.log('half way', data={'rows': 3})\ncronium.log('slow', 'warning')\nprint('end')\n"
+    )
+
+    done = cronium("run", script, env=env)
+
+    first, last = done.stdout.splitlines()
+    assert (json.loads(first), last) == ({"level": "info", "message": "half way", "data": {"rows": 3}}, "end")
+    assert json.loads(done.stderr) == {"level": "warning", "message": "slow"}
