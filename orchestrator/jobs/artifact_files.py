@@ -11,6 +11,7 @@ import errno
 import hashlib
 import mimetypes
 import os
+import re
 import stat
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -27,6 +28,7 @@ BLOCK_BYTES = 1024 * 1024
 RESERVE_BYTES = 1024 * 1024  # for the database, which is to record the end of the job
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 MOST_NOTES = 20
+DRAFT = re.compile(r"\.[0-9a-f-]{16,}\.tmp")  # what an SDK calls an artifact until it is whole
 UNKNOWN_TYPE = "application/octet-stream"
 KINDS = (
     (stat.S_ISLNK, "is a symbolic link"),
@@ -137,6 +139,8 @@ def _copy_directory(directory: int, prefix: str, journey: _Journey) -> None:
             haul.leave(name, "found no room on the disk")
         elif (problem := name_problem(name)) is not None:
             haul.leave(name, problem)
+        elif DRAFT.fullmatch(entry.name):
+            haul.leave(name, "was not finished when the script ended")
         else:
             _copy_entry(directory, entry, name, journey)
 

@@ -141,6 +141,18 @@ def test_what_is_beyond_the_limits_is_left_out_and_what_still_fits_is_kept(sourc
     ]
 
 
+def test_what_a_killed_script_had_not_finished_is_left_out(source: Path):
+    put(source, "plots/.0123456789abcdef.tmp")
+    put(source, ".mine.tmp")
+
+    haul = copied(source)
+
+    assert names(haul) == [".mine.tmp"]
+    assert haul.sentences() == [
+        "The artifact 'plots/.0123456789abcdef.tmp' was not finished when the script ended: it is not kept."
+    ]
+
+
 def test_a_sparse_file_counts_with_its_holes(source: Path):
     with (source / "sparse").open("wb") as file:
         file.truncate(2000)
