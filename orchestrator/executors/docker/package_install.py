@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
@@ -14,7 +13,7 @@ from orchestrator.contracts.executor import Exit, ProcessSpec
 from orchestrator.errors import StartFailedError, UnavailableError
 from orchestrator.executors.docker.container import PACKAGES, TMP, Sources, container_body
 from orchestrator.executors.docker.engine import Answer, Engine
-from orchestrator.executors.docker.package_words import Said, meaning, own_words
+from orchestrator.executors.docker.package_words import Said, meaning, own_words, resolved_of
 from orchestrator.executors.docker.process import DockerProcess, inspect, remove_container
 from orchestrator.executors.docker.refusals import advised
 from orchestrator.executors.docker.settings import DockerSettings
@@ -85,7 +84,7 @@ async def install(
         # Cancelled, too: it must not go on writing into a directory that is being removed.
         await asyncio.shield(asyncio.ensure_future(_removed(engine, order.name)))
     if exit_.code == 0 and said.result is not None:
-        return _resolved(said.result)
+        return resolved_of(said.result)
     for line in said.last:
         say(line)
     raise _failure(order, said, exit_)
@@ -162,17 +161,6 @@ def _environment(order: Order) -> dict[str, str]:
     if order.config:
         env[CONFIG_VARIABLES[order.language]] = f"{CONFIG}/{CONFIG_FILES[order.language]}"
     return env
-
-
-def _resolved(text: str) -> dict[str, str]:
-    """What the container says was installed: a package's own code may have written it, so it is data and no more."""
-    try:
-        found = json.loads(text)
-    except ValueError:
-        found = None
-    if not isinstance(found, dict):
-        return {}
-    return {str(name): str(version) for name, version in sorted(found.items())}
 
 
 def _failure(order: Order, said: Said, exit_: Exit) -> StartFailedError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -14,6 +15,7 @@ SHOWN_LINES = 40
 LINE_LENGTH = 500
 WORDS_LENGTH = 700
 RESULT_LENGTH = 1024 * 1024
+MOST_RESOLVED, LONGEST_NAME = 500, 100
 
 PASSWORD = re.compile(r"//[^/\s@]+@")
 CONTROL = re.compile(r"\x1b\[[0-9;]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f]")
@@ -119,3 +121,19 @@ def _unknown(language: Language) -> str:
         "Check the name and the version. It must have a wheel for the image's Python, machine and C library (images with "
         "musl, such as Alpine's, need wheels of their own); what has only its source is built where package_scripts allows it."
     )
+
+
+def resolved_of(text: str) -> dict[str, str]:
+    """
+    What the container says was installed: a package's own code may have written it, so it is data and no more.
+
+    It goes into the journal of each job that has these packages: not more than `MOST_RESOLVED` names.
+    """
+    try:
+        found = json.loads(text)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        return {}
+    named = sorted(found.items())[:MOST_RESOLVED]
+    return {str(name)[:LONGEST_NAME]: str(version)[:LONGEST_NAME] for name, version in named}

@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
-from orchestrator.executors.docker.package_words import KEPT_LINES, SHOWN_LINES, Said, clean, meaning, own_words
+from orchestrator.executors.docker.package_words import (
+    KEPT_LINES,
+    MOST_RESOLVED,
+    SHOWN_LINES,
+    Said,
+    clean,
+    meaning,
+    own_words,
+    resolved_of,
+)
 from orchestrator.model.jobs import Reason
 from orchestrator.model.specs import Language
 
@@ -98,3 +109,14 @@ def test_without_a_network_nothing_matches_either_and_the_network_is_named():
     ]
     assert meaning(lines, Language.PYTHON, "mine")[0] is Reason.HOST_UNREACHABLE
     assert meaning(["npm error code E401"], Language.NODE, "mine")[1].endswith("package_npm_config.")
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "3"])
+def test_a_result_that_is_none_names_no_packages(text: str):
+    assert resolved_of(text) == {}
+
+
+def test_of_a_result_of_somebodys_own_making_only_so_much_is_kept():
+    found = resolved_of(json.dumps({f"{number:04}" + "x" * 1000: ["v"] * 1000 for number in range(5000)}))
+    assert len(found) == MOST_RESOLVED
+    assert max(map(len, [*found, *found.values()])) == 100
