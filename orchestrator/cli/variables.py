@@ -7,10 +7,10 @@ from pathlib import Path
 
 import click
 
-from orchestrator.cli.answers import Document
+from orchestrator.cli.answers import Document, time_of
 from orchestrator.cli.client import Client, open_client, path_of
 from orchestrator.cli.output import say
-from orchestrator.cli.render import escape, json_text, print_json, table
+from orchestrator.cli.render import escape, json_text, local_time, print_json, table
 from orchestrator.cli.variable_files import FORMATS, Entry, format_of, parse_value
 from orchestrator.errors import CroniumError, InvalidError, NotFoundError
 from orchestrator.model.json import Json
@@ -231,12 +231,13 @@ def _listed(client: Client, scope: str, prefix: str | None) -> list[Document]:
 
 
 def _row(document: Document) -> dict[str, str]:
+    at = time_of(document, "updated_at")
     value = json_text(document.get("value"), indent=None)
     return {
         "KEY": escape(str(document.get("key"))),
         "VALUE": escape(value if len(value) <= SHOWN_CHARS else f"{value[: SHOWN_CHARS - 3]}..."),
         "VERSION": str(document.get("version")),
-        "UPDATED": escape(str(document.get("updated_at") or "")),
+        "UPDATED": "" if at is None else local_time(at),
         "BY": escape(str(document.get("updated_by") or "")),
     }
 
