@@ -11,7 +11,10 @@ demo: $(VENV)/.run ## Run the example workflow, from nothing
 	@$(BIN)/cronium run examples/hello.yaml
 
 test: $(VENV)/.dev ## Run the tests that need nothing but Python
-	@$(BIN)/pytest -q -m "not docker and not distributed and not prometheus and not deployment and not torture" -n auto --dist loadfile
+	@$(BIN)/pytest -q -m "not docker and not distributed and not prometheus and not deployment and not torture" -n auto --dist loadfile --ignore tests/sdk
+
+test-sdk: $(VENV)/.dev ## Run the tests of the SDKs, which need Node, Bash, curl and Perl beside Python
+	@$(BIN)/pytest -q tests/sdk -n auto --dist loadfile
 
 test-distributed: $(VENV)/.dev ## Run the tests that need Postgres, Valkey or Redis, and Prometheus; starts them itself
 	@$(BIN)/pytest -q -m "(distributed or prometheus) and not docker and not deployment and not torture" -n auto --dist loadfile
@@ -75,4 +78,4 @@ $(VENV)/.dev: $(VENV)/.uv requirements-dev.lock pyproject.toml
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
 	@touch $@ $(VENV)/.run
 
-.PHONY: help demo test test-distributed test-torture test-docker test-deployment lint format chaos dev-docker bench lock clean
+.PHONY: help demo test test-sdk test-distributed test-torture test-docker test-deployment lint format chaos dev-docker bench lock clean

@@ -12,6 +12,7 @@ import pytest
 
 from orchestrator.places import instance_of
 from tests.cli.conftest import Cli
+from tests.conftest import docker_problem
 from tests.e2e.conftest import IMAGES
 from tests.e2e.serving import Serving, eventually
 from tests.executors.docker.engine_for_tests import IMAGE, docker
@@ -47,8 +48,8 @@ def made_by(label: str) -> dict[str, list[str]]:
 
 
 def remove_all(data_dir: Path) -> None:
-    """For a test that failed."""
-    if not (data_dir / "attempts.key").exists():
+    """For a test that failed, where there is an engine."""
+    if docker_problem() is not None or not (data_dir / "attempts.key").exists():
         return
     for kind, names in made_by(label_of(data_dir)).items():
         for name in names:
