@@ -7,6 +7,7 @@ Docker jobs beside `docker run` and beside bare calls of the engine's API: one a
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import http.client
 import json
 import os
@@ -138,7 +139,8 @@ async def listen_to_all(server: Server, jobs: list[str], late: list[float]) -> N
         late.clear()  # what came while they were starting, or had been printed before we listened
         await asyncio.sleep(PRINT_SECONDS)
         listening.cancel()
-        await asyncio.wait({listening})
+        with contextlib.suppress(asyncio.CancelledError):
+            await listening
 
 
 def bench_printing(server: Server) -> None:
