@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -31,6 +31,7 @@ from orchestrator.jobs.vault import Vault, given_secrets, grant_secrets
 from orchestrator.model.jobs import Claim, Job, JobStatus, Reason, Timings, process_name
 from orchestrator.model.journal import EntryKind
 from orchestrator.model.json import Json
+from orchestrator.model.secrets import GivenSecret
 from orchestrator.model.specs import ExecutorKind
 
 LOOK_SECONDS = 0.2
@@ -88,15 +89,15 @@ class Runner:
             await self._finish(claim, self._ended(claim.job, CANCELLED), None)
             return
         try:
-            await grant_secrets(self.vault, claim.job)
+            given = await grant_secrets(self.vault, claim.job)
         except StartFailedError as error:
             await self._finish(claim, self._not_started(claim.job, Reason(error.reason), error.message), None)
             return
-        writer = await self._writer(claim)
+        writer = await self._writer(claim, given)
         setup = SetupLog(writer)
         try:
             async with setup:
-                process = await self._start(claim, cancel, setup)
+                process = await self._start(claim, cancel, setup, given)
         except StartFailedError as error:
             outcome = self._not_started(claim.job, Reason(error.reason), error.message)
             await self._finish(claim, outcome, None, writer)
@@ -175,7 +176,9 @@ class Runner:
         await persist(write)
         self.feed.changed(job)
 
-    async def _start(self, claim: Claim, cancel: asyncio.Event, setup: Setup) -> Process | None:
+    async def _start(
+        self, claim: Claim, cancel: asyncio.Event, setup: Setup, secrets: Sequence[GivenSecret]
+    ) -> Process | None:
         """Start the process; None when cancelling came first. What was begun and not awaited is ended later."""
         job = claim.job
         executor = self.executors.get(job.executor)
@@ -185,7 +188,7 @@ class Runner:
                 reason=Reason.INVALID,
             )
         longest = job.spec.setup_timeout or self.patience.setup
-        starting = asyncio.ensure_future(self._prepare_and_start(claim, executor, setup))
+        starting = asyncio.ensure_future(self._prepare_and_start(claim, executor, setup, secrets))
         cancelling = asyncio.ensure_future(cancel.wait())
         try:
             await asyncio.wait(
@@ -208,13 +211,17 @@ class Runner:
             f"Setting the job up took longer than {longest.total_seconds():g} s.", reason=Reason.TIMEOUT
         )
 
-    async def _prepare_and_start(self, claim: Claim, executor: Executor, setup: Setup) -> Process:
+    async def _prepare_and_start(
+        self, claim: Claim, executor: Executor, setup: Setup, secrets: Sequence[GivenSecret]
+    ) -> Process:
         job = claim.job
         directory = self.surroundings.directory(job)
         try:
             crash_point("files.before")
             spec = await self._prepare(job, executor.placement(directory))
             crash_point("files.prepared")
+            if secrets:
+                spec = replace(spec, env={**spec.env, **{one.variable: one.value for one in secrets}})
             return await executor.start(spec, setup)
         except UnavailableError as error:
             await self.end(job, executor, claim)  # it may have been started all the same
@@ -230,13 +237,10 @@ class Runner:
         given = [] if shelf is None else await persist(lambda: find_given(self.store, shelf, job))
         preparing = asyncio.ensure_future(asyncio.to_thread(prepare, job, self.surroundings, placement, *given))
         try:
-            spec = await asyncio.shield(preparing)
+            return await asyncio.shield(preparing)
         except asyncio.CancelledError:
             await asyncio.wait({preparing}, timeout=self.patience.grace.total_seconds())
             raise
-        secrets = await persist(lambda: given_secrets(self.vault, job))
-        given_values = {one.variable: one.value for one in secrets}
-        return replace(spec, env={**spec.env, **given_values}) if given_values else spec
 
     async def end(self, job: Job, executor: Executor, claim: Claim | None = None) -> None:
         """
@@ -336,9 +340,10 @@ class Runner:
         self.feed.changed(job)
         return job
 
-    async def _writer(self, claim: Claim) -> LogWriter:
-        """What masks the secrets that the attempt was given, by whoever supervised it then. Waits for their key."""
-        given = await persist(lambda: given_secrets(self.vault, claim.job))
+    async def _writer(self, claim: Claim, given: Sequence[GivenSecret] | None = None) -> LogWriter:
+        """What masks the secrets that the attempt was `given`, None: by whoever supervised it. Waits for their key."""
+        if given is None:
+            given = await persist(lambda: given_secrets(self.vault, claim.job))
         token, values = self.surroundings.token(claim.job.id, claim.job.attempt), {one.name: one.value for one in given}
         mask = await asyncio.to_thread(Mask, [token], values) if values else Mask([token])
         return LogWriter(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from orchestrator.contracts.clock import Clock
 from orchestrator.contracts.sealing import Sealer
@@ -58,8 +59,8 @@ class Vault:
         async with self.store.begin() as repos:
             key_id = await repos.secrets.occupy_key(ids[0])
             secret = await repos.secrets.write(scope, name, description=description, at=self.clock.now())
-            sealed = self.sealer.seal(value, scope=scope, name=name, version=secret.version, key_id=key_id)
-            await repos.secrets.keep(sealed)
+            seal = partial(self.sealer.seal, value, scope=scope, name=name, version=secret.version, key_id=key_id)
+            await repos.secrets.keep(await asyncio.to_thread(seal))
             await repos.secrets.prune()
             await self._note(repos, EntryKind.SECRET_SET, secret, by)
         return secret
@@ -86,29 +87,30 @@ class Vault:
         subject = f"{SUBJECT}{secret.scope}/{secret.name}"
         await repos.journal.append(subject, kind, at=self.clock.now(), by=by, data={"version": secret.version})
 
-    async def grant(self, job: Job) -> None:
+    async def grant(self, job: Job) -> tuple[GivenSecret, ...]:
         """
-        Record which version of each secret that a job names its attempt gets: of the job's event, else the global one.
+        Record which version of each secret that a job names its attempt gets, and return them: of the job's event, else
+        the global one.
 
         Raises `StartFailedError` (`invalid`) for one that is not there, or cannot be opened. Waits while the store is away.
         """
         if not job.spec.secrets:
-            return
+            return ()
 
         async def write() -> None:
             async with self.store.begin() as repos:
                 await repos.secrets.grant(job.id, job.attempt, await self._wanted(repos, job))
 
-        async def open_once() -> None:
+        async def open_them() -> tuple[GivenSecret, ...]:
             try:
-                await self.given(job)
+                return await self.given(job)
             except UnavailableError as error:
                 if error.code.startswith("secret_key"):
                     raise StartFailedError(error.message, reason=Reason.INVALID) from error
                 raise
 
         await persist(write)
-        await persist(open_once)
+        return await persist(open_them)
 
     async def _wanted(self, repos: Repositories, job: Job) -> list[Grant]:
         scopes = (GLOBAL_SCOPE,) if job.event_id is None else (job.event_id, GLOBAL_SCOPE)
@@ -206,16 +208,17 @@ class Vault:
         return needed - set(await asyncio.to_thread(self.sealer.key_ids)) if needed else needed
 
 
-async def grant_secrets(vault: Vault | None, job: Job) -> None:
+async def grant_secrets(vault: Vault | None, job: Job) -> tuple[GivenSecret, ...]:
     """As `Vault.grant`; without a vault a job that names secrets cannot run."""
     if vault is not None:
-        await vault.grant(job)
-    elif job.spec.secrets:
+        return await vault.grant(job)
+    if job.spec.secrets:
         raise StartFailedError(
             "Secrets are kept by a server (`cronium serve`), and this runs without one: submit it there, or give the "
             "values in `env`.",
             reason=Reason.INVALID,
         )
+    return ()
 
 
 async def given_secrets(vault: Vault | None, job: Job) -> tuple[GivenSecret, ...]:
