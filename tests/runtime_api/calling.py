@@ -38,13 +38,25 @@ class Caller:
             return answer.status, answer.headers, await answer.read()
 
     async def data(self, method, path, **arguments) -> Any:
-        status, _, body = await self(method, path, **arguments)
-        assert status == 200, body
-        return json.loads(body)["data"]
+        status, headers, body = await self(method, path, **arguments)
+        assert (status, headers["Content-Type"]) == (200, "application/json"), body
+        answer = json.loads(body)
+        assert set(answer) == {"success", "data"}
+        assert answer["success"] is True
+        return answer["data"]
+
+    async def problem(self, method, path, **arguments) -> tuple[int, str, str]:
+        """Status, code and detail of a refusal."""
+        status, headers, body = await self(method, path, **arguments)
+        assert headers["Content-Type"] == "application/problem+json", body
+        problem = json.loads(body)
+        assert set(problem) == {"type", "title", "status", "code", "detail"}
+        assert problem["status"] == status
+        return status, problem["code"], problem["detail"]
 
     async def refusal(self, method, path, **arguments) -> tuple[int, str]:
-        status, _, body = await self(method, path, **arguments)
-        return status, json.loads(body)["code"]
+        status, code, _ = await self.problem(method, path, **arguments)
+        return status, code
 
 
 @asynccontextmanager

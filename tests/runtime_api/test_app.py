@@ -3,62 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import json
 import logging
 from urllib.parse import quote
 
-import aiohttp
 import pytest
-from multidict import CIMultiDictProxy
-from yarl import URL
 
 from runtime_api.app import create_app
 from runtime_api.backend import RefusalError
 from runtime_api.payloads import MAX_BODY_BYTES, MAX_VALUE_BYTES
 from runtime_api.routes import OPERATIONS
+from tests.runtime_api.calling import JSON, PLAIN, open_caller
 from tests.sdk.memory_backend import EXECUTION_ID, TOKEN, MemoryBackend, serve
 
 OUTPUT = "/executions/current/output"
 CONDITION = "/executions/current/condition"
 INPUT = "/executions/current/input"
 VALUES = [0, "", False, None, [], {}, 1.5, -(2**63), 2**64 - 1, "ü🚀", {"a": [1, {"b": None}]}]
-PLAIN = {"Content-Type": "text/plain"}
-JSON = {"Content-Type": "application/json"}
-
-
-class Caller:
-    """A client on the socket. `await caller(method, path, ...)` gives status, headers and body."""
-
-    def __init__(self, session: aiohttp.ClientSession) -> None:
-        self.session = session
-
-    async def __call__(
-        self, method, path, *, body=None, headers=None, token=TOKEN
-    ) -> tuple[int, CIMultiDictProxy[str], bytes]:
-        authorization = {"Authorization": f"Bearer {token}"} if token is not None else {}
-        url = URL(f"http://runtime{path}", encoded=True)
-        if body is not None:
-            body = io.BytesIO(body.encode() if isinstance(body, str) else body)
-            headers = {"Content-Type": "application/octet-stream", **(headers or {})}
-        async with self.session.request(method, url, data=body, headers={**authorization, **(headers or {})}) as answer:
-            return answer.status, answer.headers, await answer.read()
-
-    async def data(self, method, path, **arguments):
-        status, headers, body = await self(method, path, **arguments)
-        assert (status, headers["Content-Type"]) == (200, "application/json"), body
-        answer = json.loads(body)
-        assert set(answer) == {"success", "data"}
-        assert answer["success"] is True
-        return answer["data"]
-
-    async def refusal(self, method, path, **arguments):
-        status, headers, body = await self(method, path, **arguments)
-        assert headers["Content-Type"] == "application/problem+json", body
-        problem = json.loads(body)
-        assert set(problem) == {"type", "title", "status", "code", "detail"}
-        assert problem["status"] == status
-        return status, problem["code"], problem["detail"]
 
 
 @pytest.fixture
@@ -68,10 +29,8 @@ def backend():
 
 @pytest.fixture
 async def call(backend, tmp_path):
-    async with serve(backend, tmp_path) as env:
-        connector = aiohttp.UnixConnector(env["CRONIUM_RUNTIME_API"].removeprefix("unix:"))
-        async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=30)) as session:
-            yield Caller(session)
+    async with open_caller(backend, tmp_path) as caller:
+        yield caller
 
 
 def variable(key):
@@ -185,7 +144,7 @@ async def test_a_word_for_false_clears_the_condition(word, call, backend):
     ],
 )
 async def test_what_is_neither_true_nor_false_is_no_condition(body, headers, call, backend):
-    status, code, _ = await call.refusal("POST", CONDITION, body=body, headers=headers)
+    status, code, _ = await call.problem("POST", CONDITION, body=body, headers=headers)
     assert (status, code) == (422, "invalid_condition")
     assert backend.session.condition is None
 
@@ -198,7 +157,7 @@ async def test_a_key_may_hold_anything_percent_encoded(key, call, backend):
 
 
 async def test_a_variable_that_is_not_there_is_named(call):
-    status, code, detail = await call.refusal("GET", variable("a/ü"))
+    status, code, detail = await call.problem("GET", variable("a/ü"))
     assert (status, code) == (404, "variable_not_found")
     assert "a/ü" in detail
 
@@ -208,7 +167,7 @@ async def test_an_execution_may_be_named_by_its_id(call):
 
 
 async def test_the_token_of_one_execution_opens_no_other(call, backend):
-    refusal = await call.refusal("POST", "/executions/job_other/output", body="1", headers=PLAIN)
+    refusal = await call.problem("POST", "/executions/job_other/output", body="1", headers=PLAIN)
     assert refusal[:2] == (403, "not_your_execution")
     assert backend.session.has_output is False
     assert backend.calls == [("set_output", 403)]
@@ -230,7 +189,7 @@ async def test_no_operation_without_its_token(operation, authorization, call, ba
     "body", ["", "{", '{"data": NaN}', '{"data": Infinity}', '{"data": "\\ud800"}', b'{"data": "\xff"}', "{'data': 1}"]
 )
 async def test_what_is_no_json_is_refused(body, call, backend):
-    status, code, _ = await call.refusal("POST", OUTPUT, body=body, headers=JSON)
+    status, code, _ = await call.problem("POST", OUTPUT, body=body, headers=JSON)
     assert (status, code) == (400, "invalid_json")
     assert backend.session.has_output is False
 
@@ -238,23 +197,23 @@ async def test_what_is_no_json_is_refused(body, call, backend):
 async def test_json_too_deep_to_be_written_back_is_refused(call):
     for depth in (300, 2000):
         body = '{"data":' + "[" * depth + "]" * depth + "}"
-        assert (await call.refusal("POST", OUTPUT, body=body, headers=JSON))[:2] == (400, "invalid_json")
+        assert (await call.problem("POST", OUTPUT, body=body, headers=JSON))[:2] == (400, "invalid_json")
 
 
 @pytest.mark.parametrize("body", ["{}", "[]", "1", '{"Data": 1}', '{"data": 1, "more": 2}'])
 async def test_json_of_another_form_is_refused_with_the_form(body, call):
-    status, code, detail = await call.refusal("POST", OUTPUT, body=body, headers=JSON)
+    status, code, detail = await call.problem("POST", OUTPUT, body=body, headers=JSON)
     assert (status, code) == (422, "invalid_body")
     assert '{"data": ...}' in detail
 
 
 async def test_text_that_is_not_utf8_is_refused(call):
-    assert (await call.refusal("POST", OUTPUT, body=b"\xff\xfe", headers=PLAIN))[:2] == (400, "invalid_encoding")
+    assert (await call.problem("POST", OUTPUT, body=b"\xff\xfe", headers=PLAIN))[:2] == (400, "invalid_encoding")
 
 
 async def test_a_body_of_another_type_is_refused_with_the_types_that_work(call):
     headers = {"Content-Type": "application/x-www-form-urlencoded"}
-    status, code, detail = await call.refusal("POST", OUTPUT, body="data=1", headers=headers)
+    status, code, detail = await call.problem("POST", OUTPUT, body="data=1", headers=headers)
     assert (status, code) == (415, "unsupported_media_type")
     assert "application/json or text/plain" in detail
 
@@ -280,7 +239,7 @@ async def test_a_value_of_1_mib_fits(call, backend):
 
 @pytest.mark.parametrize(("method", "path"), [("POST", OUTPUT), ("PUT", variable("v")), ("POST", CONDITION)])
 async def test_a_body_beyond_the_limit_is_refused_with_what_to_do(method, path, call, backend):
-    status, code, detail = await call.refusal(method, path, body=b"x" * (MAX_BODY_BYTES + 1), headers=PLAIN)
+    status, code, detail = await call.problem(method, path, body=b"x" * (MAX_BODY_BYTES + 1), headers=PLAIN)
     assert (status, code) == (413, "too_large")
     assert "1 MiB" in detail
     assert "object store" in detail
@@ -289,7 +248,7 @@ async def test_a_body_beyond_the_limit_is_refused_with_what_to_do(method, path, 
 
 async def test_an_unknown_path_is_a_problem_document(call, backend):
     for path in ("/", "/executions", "/executions/current", "/executions/current/nothing", variable("")):
-        assert (await call.refusal("GET", path))[:2] == (404, "route_not_found")
+        assert (await call.problem("GET", path))[:2] == (404, "route_not_found")
     assert {name for name, _ in backend.calls} == {"unknown"}
 
 
@@ -316,7 +275,7 @@ async def test_a_refusal_of_the_engine_is_passed_on(call, backend):
 async def test_an_error_in_the_engine_is_logged_and_not_told(call, backend, caplog):
     backend.failures = [RuntimeError("password=hunter2")]
     with caplog.at_level(logging.ERROR, logger="runtime_api.app"):
-        status, code, detail = await call.refusal("GET", INPUT)
+        status, code, detail = await call.problem("GET", INPUT)
     assert (status, code) == (500, "internal")
     assert "hunter2" not in detail
     assert "hunter2" in caplog.text
