@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import dataclass
 
 from orchestrator.errors import StartFailedError
@@ -56,6 +55,8 @@ def read_inline(text: str) -> Needs:
         return Needs()
     if len(blocks) > 1:
         raise _wrong(f"There are {len(blocks)} of them: keep one.")
+    import tomllib  # noqa: PLC0415 - 2 ms, for the few scripts that have one
+
     try:
         table = tomllib.loads(blocks[0])
     except tomllib.TOMLDecodeError as error:
